@@ -1,0 +1,67 @@
+"""mesodask: how well populations of neurons decode behaviour, across days, on Dask.
+
+The way of the data, one direction and no way back::
+
+    ALF files --ONE--> session store --> tracked neurons --> trial features --> Dask tasks
+      (io)              (sessions)        (tracking)          (features)          (ndc)
+                                                  --> run store --> summary --> figures
+                                                        (io)
+
+============================  ==========================================================================
+load_or_embed                 ALF files of a session -> its Zarr store, opened lazily
+track_neurons                 the same neurons across sessions, by ROICaT cluster UID
+trial_features                session + rows -> one z-scored windowed mean a trial and neuron
+neuron_dropping_curves        score against number of neurons, with a null for every score
+summarize, k_star             means, intervals, p-values and k* of a run
+plot_ndc                      the curves of a run
+simulate_subject              a synthetic subject in true ALF layout, with its ground truth
+============================  ==========================================================================
+
+Names are imported when they are first used, so that ``import mesodask`` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+_HOME_OF = {
+    "load_or_embed": "sessions",
+    "track_neurons": "tracking",
+    "trial_features": "features",
+    "neuron_dropping_curves": "ndc",
+    "summarize": "summary",
+    "k_star": "summary",
+    "plot_ndc": "figures",
+    "simulate_subject": "simulate",
+}
+
+__all__ = [
+    "k_star",
+    "load_or_embed",
+    "neuron_dropping_curves",
+    "plot_ndc",
+    "simulate_subject",
+    "summarize",
+    "track_neurons",
+    "trial_features",
+]
+
+if TYPE_CHECKING:
+    from mesodask.features import trial_features
+    from mesodask.figures import plot_ndc
+    from mesodask.ndc import neuron_dropping_curves
+    from mesodask.sessions import load_or_embed
+    from mesodask.simulate import simulate_subject
+    from mesodask.summary import k_star, summarize
+    from mesodask.tracking import track_neurons
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"mesodask.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'mesodask' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,75 @@
+"""Dask clusters: one machine's processes."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+
+from distributed import Client, LocalCluster
+
+DASHBOARD_PORT = 8787
+# one thread a worker: every library that would start threads of its own is held to one
+SINGLE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+
+
+@contextlib.contextmanager
+def local_client(n_workers: int | None = None) -> Iterator[Client]:
+    """Start workers on this machine, each a process of one thread, and stop them at the end.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        As many as this process may use cores, by default.
+
+    Yields
+    ------
+    distributed.Client
+        Everything listens on loopback only; ``client.dashboard_link`` is the dashboard's address.
+    """
+    workers = n_workers or available_cores()
+    # Dask tells every connection that opens and closes; its warnings are enough
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    cluster = LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=f"127.0.0.1:{_free_port(DASHBOARD_PORT)}",
+        env=SINGLE_THREAD,
+    )
+    try:
+        with Client(cluster) as client:
+            yield client
+    finally:
+        cluster.close()
+
+
+def available_cores() -> int:
+    """Count the cores this process may use (fewer than the machine has, under a batch system).
+
+    Examples
+    --------
+    >>> available_cores() >= 1
+    True
+    """
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def _free_port(wanted: int) -> int:
+    """Give the wanted port, or 0 (any free one) if something listens there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted

@@ -1,0 +1,141 @@
+"""The whole road on a simulated subject of four days: what ``mesodask demo`` runs."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from mesodask import sessions
+from mesodask.errors import DataError
+from mesodask.figures import plot_ndc
+from mesodask.io import alf, cache, stores
+from mesodask.io.runstore import RunStore
+from mesodask.ndc import Progress, neuron_dropping_curves
+from mesodask.settings import NdcSettings
+from mesodask.simulate import SimulatedSubject, simulate_subject
+from mesodask.summary import summarize
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CURVES = NdcSettings(ks=(4, 8, 16, 32, 64, 128), R=30, n_label_shuffles=100)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made.
+
+    Attributes
+    ----------
+    subject : SimulatedSubject
+        The simulated subject.
+    run : RunStore
+        Its neuron-dropping curves.
+    summary : xarray.Dataset
+        Means, p-values and k* of the run.
+    figure : pathlib.Path
+        The curves as a PNG.
+    reused : bool
+        Whether everything was there already.
+    """
+
+    subject: SimulatedSubject
+    run: RunStore
+    summary: xr.Dataset
+    figure: Path
+    reused: bool
+
+
+def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None]) -> Demo:
+    """Simulate a subject, embed and track it, compute the curves of four targets, and draw them.
+
+    What is in the folder already is used again.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where everything goes.
+    progress : callable(stage, done, total)
+        Called as the work goes on.
+    announce : callable(text)
+        Called with lines a person should see, such as the dashboard's address.
+
+    Returns
+    -------
+    Demo
+    """
+    began = time.time()
+    figure = folder / "demo_ndc.png"
+    with _workers_if_needed(folder, figure, announce) as client:
+        subject = _subject(folder, progress)
+        _embed(subject, client, progress)
+        run = neuron_dropping_curves(
+            subject.eids,
+            one=subject.one_dir,
+            roicat_root=subject.roicat_root,
+            client=client,
+            progress=progress,
+            settings=CURVES,
+        )
+        summary = summarize(run)
+        if client is not None or not figure.exists():
+            plot_ndc(summary, save=figure)
+    return Demo(subject, run, summary, figure, reused=figure.stat().st_mtime < began)
+
+
+@contextmanager
+def _workers_if_needed(folder: Path, figure: Path, announce: Callable[[str], None]) -> "Iterator[Client | None]":
+    """Start workers, unless the demo seems to be finished; what is then missing after all starts its own."""
+    if figure.exists():
+        announce(f"found a finished demo in {folder}")
+        yield None
+        return
+    from mesodask.compute.cluster import local_client
+
+    with local_client() as client:
+        announce(f"watch the workers at {client.dashboard_link}")
+        yield client
+
+
+def _subject(folder: Path, progress: Progress) -> SimulatedSubject:
+    try:
+        subject = SimulatedSubject.open(folder)
+    except DataError:
+        subject = simulate_subject(
+            folder,
+            subject="DEMO_001",
+            n_days=4,
+            rois_per_fov=(180, 180),
+            n_trials=300,
+            seed=1,
+            progress=lambda done, total: progress("simulate", done, total),
+        )
+    progress("simulate", len(subject.eids), len(subject.eids))
+    return subject
+
+
+def _embed(subject: SimulatedSubject, client: "Client | None", progress: Progress) -> None:
+    """Build the session stores here, and their Rastermap orders on the workers."""
+    one = alf.connect(subject.one_dir)
+    data = cache.cache_folder(None, one)
+    paths = [cache.session_store(data, eid) for eid in subject.eids]
+    for done, eid in enumerate(subject.eids):
+        progress("embed", done, len(paths))
+        sessions.load_or_embed(eid, one=one, rastermap=False)
+    progress("embed", len(paths), len(paths))
+    unsorted = [path for path in paths if not stores.has_group(path, "order")]
+    done = len(paths) - len(unsorted)
+    progress("sort (Rastermap)", done, len(paths))
+    if client is None:
+        for path in unsorted:
+            sessions.write_order(path)
+        return
+    from distributed import as_completed
+
+    for _ in as_completed(client.map(sessions.write_order, unsorted), raise_errors=True, loop=client.loop):
+        done += 1
+        progress("sort (Rastermap)", done, len(paths))

@@ -1,0 +1,74 @@
+"""The exceptions of mesodask: one family, so that ``except MesodaskError`` catches them all.
+
+Every message says which file, session or setting is meant, what was found, what was expected and what to do.
+"""
+
+from pathlib import Path
+
+
+class MesodaskError(Exception):
+    """Base of all errors that mesodask raises on purpose.
+
+    Attributes
+    ----------
+    exit_status : int
+        What the command line ends with: 2 for wrong usage or input, 1 for work that failed.
+    """
+
+    exit_status = 2
+
+
+class SettingsError(MesodaskError, ValueError):
+    """A setting or argument has a value that is not allowed."""
+
+
+class DataError(MesodaskError, ValueError):
+    """A file or an array is not what the ALF convention or the definition of the analysis asks for.
+
+    Parameters
+    ----------
+    message : str
+        What was found, what was expected, what to do.
+    path : path-like, optional
+        The file that is meant; it is put in front of the message.
+    """
+
+    def __init__(self, message: str, path: str | Path | None = None) -> None:
+        super().__init__(f"{path}: {message}" if path is not None else message)
+        self.path = None if path is None else Path(path)
+
+    def __reduce__(self) -> tuple:
+        # the default would call DataError(full message) and then lose the path
+        return _rebuild_data_error, (type(self), self.args[0], self.path)
+
+
+def _rebuild_data_error(kind: type["DataError"], message: str, path: Path | None) -> "DataError":
+    error = kind(message)
+    error.path = path
+    return error
+
+
+class SessionNotFoundError(MesodaskError, LookupError):
+    """A session, or the ONE folder it should be in, cannot be found."""
+
+
+class TrackingError(MesodaskError, ValueError):
+    """Sessions cannot be compared: too few of them, or no neuron in common."""
+
+
+class StoreError(MesodaskError, RuntimeError):
+    """A Zarr store on disk is damaged, incomplete, or was made from something else."""
+
+
+class StoreLockedError(StoreError):
+    """Another process is writing to this store."""
+
+
+class NothingToDecodeError(MesodaskError, ValueError):
+    """Every session of a run was skipped; the message lists the reasons."""
+
+
+class TasksFailedError(MesodaskError, RuntimeError):
+    """Some tasks failed for good; everything else is finished and stored."""
+
+    exit_status = 1

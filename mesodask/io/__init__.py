@@ -1,0 +1,1 @@
+"""The outside world <-> labelled arrays: ALF files, cluster-UID files, atlas names, Zarr stores."""

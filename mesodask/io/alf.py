@@ -1,0 +1,337 @@
+"""A session's files through ONE: finding sessions, listing their fields of view, reading arrays.
+
+This is the only module that imports ``one``. It asks ONE which files a session has and where they lie (an online ONE
+downloads what is missing), and reads the files itself, so that a file that is not as it should be is named.
+"""
+
+import contextlib
+import datetime
+import logging
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mesodask.errors import DataError, SessionNotFoundError
+
+FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
+EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
+TABLES = ("sessions.pqt", "datasets.pqt")
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """Who, when and where a session is.
+
+    Attributes
+    ----------
+    eid : str
+        Experiment id.
+    subject, lab : str
+        Names as in the ONE tables.
+    date : datetime.date
+        Day of the recording.
+    number : int
+        Running number within the day, from 1.
+    path : pathlib.Path
+        The session's folder.
+    """
+
+    eid: str
+    subject: str
+    lab: str
+    date: datetime.date
+    number: int
+    path: Path
+
+    @property
+    def relative(self) -> str:
+        """``subject/date/number`` as IBL writes it."""
+        return f"{self.subject}/{self.date.isoformat()}/{self.number:03d}"
+
+
+def connect(one: Any = None) -> Any:
+    """Find the ONE that is meant.
+
+    Parameters
+    ----------
+    one : One, path-like or None
+        An instance is given back as it is; a folder with ONE tables is opened without a network; None is the user's
+        default ONE, as set up with ``ONE.setup()``.
+
+    Returns
+    -------
+    one.api.One
+
+    Raises
+    ------
+    SessionNotFoundError
+        The folder does not exist, holds no ONE tables, or no default has been set up.
+    """
+    if one is None:
+        return _default_one()
+    if not isinstance(one, (str, Path)):
+        return one
+    from one.api import One
+
+    folder = Path(one).expanduser()
+    if not folder.is_dir():
+        raise SessionNotFoundError(f"{folder}: no such folder; give the folder that holds your ALF data")
+    missing = [name for name in TABLES if not (folder / name).is_file()]
+    if missing:
+        raise SessionNotFoundError(
+            f"{folder}: no ONE tables here ({' and '.join(missing)} missing). If the folder holds "
+            "<lab>/Subjects/<subject>/<date>/<number>/alf, index it once with "
+            "mesodask.io.alf.write_one_tables(folder)"
+        )
+    try:
+        return One(cache_dir=folder.resolve(), mode="local")
+    except Exception as error:  # whatever ONE and pyarrow raise on a damaged table
+        raise SessionNotFoundError(f"{folder}: the ONE tables cannot be read ({error})") from error
+
+
+def _default_one() -> Any:
+    import one.params
+    from one.api import ONE
+
+    if one.params.get_default_client() is None:
+        raise SessionNotFoundError(
+            "no ONE has been set up on this machine: pass one=FOLDER (--one FOLDER), or run one.api.ONE.setup()"
+        )
+    return ONE()
+
+
+def session_info(one: Any, eid: str) -> SessionInfo:
+    """Look a session up in the ONE tables.
+
+    Parameters
+    ----------
+    one : One
+        See :func:`connect`.
+    eid : str
+        Experiment id.
+
+    Raises
+    ------
+    SessionNotFoundError
+        The tables hold no such session; the message lists what they hold.
+    """
+    eid = str(eid)
+    sessions = one._cache["sessions"]
+    try:
+        key = uuid.UUID(eid)
+    except ValueError as error:
+        raise SessionNotFoundError(f"{eid!r} is no eid: expected 8-4-4-4-12 hexadecimal digits") from error
+    try:
+        path = one.eid2path(key)
+    except ValueError:  # ONE refuses UUIDs of some versions
+        path = None
+    if path is None:
+        subjects = sorted(set(sessions["subject"]))
+        shown = ", ".join(subjects[:8]) + (", ..." if len(subjects) > 8 else "")
+        raise SessionNotFoundError(
+            f"session {eid} is not in the ONE tables of {one.cache_dir} "
+            f"({len(sessions)} sessions of {shown or 'no subject'})"
+        )
+    return _info_from_path(str(key), Path(path))
+
+
+def _info_from_path(eid: str, path: Path) -> SessionInfo:
+    # <lab>/Subjects/<subject>/<date>/<number>: the path says it all, so that no call needs the network
+    lab, _, subject, date, number = path.parts[-5:]
+    return SessionInfo(eid, subject, lab, datetime.date.fromisoformat(date), int(number), path)
+
+
+def subject_sessions(one: Any, subject: str) -> list[SessionInfo]:
+    """List the sessions of a subject in the order of (date, number).
+
+    Raises
+    ------
+    SessionNotFoundError
+        The tables hold no session of this subject; the message lists the subjects there are.
+    """
+    sessions = one._cache["sessions"]
+    eids = sessions.index[sessions["subject"] == subject]
+    if len(eids) == 0:
+        known = ", ".join(sorted(set(sessions["subject"]))) or "none"
+        raise SessionNotFoundError(f"no session of subject {subject!r} in {one.cache_dir}; subjects there: {known}")
+    return in_date_order([session_info(one, str(eid)) for eid in eids])
+
+
+def in_date_order(sessions: list[SessionInfo]) -> list[SessionInfo]:
+    """Sort sessions by (date, number)."""
+    return sorted(sessions, key=lambda info: (info.date, info.number, info.eid))
+
+
+class SessionFiles:
+    """The files of one session, as ONE knows them.
+
+    Parameters
+    ----------
+    one : One
+        See :func:`connect`.
+    eid : str
+        Experiment id.
+
+    Attributes
+    ----------
+    info : SessionInfo
+        Who, when and where the session is.
+    """
+
+    def __init__(self, one: Any, eid: str) -> None:
+        self._one = one
+        self.info = session_info(one, eid)
+        table = one.list_datasets(uuid.UUID(self.info.eid), details=True, default_revisions_only=True)
+        self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
+
+    def fov_names(self) -> list[str]:
+        """Names of the fields of view, sorted; their order is the order of the rows of the session store.
+
+        Raises
+        ------
+        DataError
+            The session has no ``alf/FOV_XX`` folder with files.
+        """
+        folders = {name.rsplit("/", 1)[0] for name in self._datasets}
+        names = sorted(match[1] for folder in folders if (match := FOV_COLLECTION.match(folder)))
+        if not names:
+            raise DataError("no field of view: expected files in alf/FOV_00, alf/FOV_01, ...", self.info.path)
+        return names
+
+    def names(self, collection: str) -> list[str]:
+        """List the file names of a collection, sorted."""
+        prefix = f"{collection}/"
+        return sorted(n.removeprefix(prefix) for n in self._datasets if n.rsplit("/", 1)[0] == collection)
+
+    def collections(self) -> list[str]:
+        """List the collections of the session, sorted."""
+        return sorted({name.rsplit("/", 1)[0] for name in self._datasets if "/" in name})
+
+    def has(self, collection: str, name: str) -> bool:
+        """Tell whether ONE lists this file."""
+        return f"{collection}/{name}" in self._datasets
+
+    def path(self, collection: str, name: str) -> Path:
+        """Give the file's path; an online ONE downloads it first if it is not on disk.
+
+        Raises
+        ------
+        DataError
+            The session has no such file, or ONE lists it and it is not to be had.
+        """
+        relative = self._datasets.get(f"{collection}/{name}")
+        if relative is None:
+            raise DataError("file is missing from the session", self.info.path / collection / name)
+        path = self.info.path / relative
+        if path.exists():
+            return path
+        with _quiet_one():
+            try:
+                found = self._one.load_dataset(uuid.UUID(self.info.eid), relative, download_only=True, check_hash=False)
+            except Exception as error:
+                raise DataError(f"listed in the ONE tables, but not to be had ({error})", path) from error
+        return Path(found)
+
+    def array(self, collection: str, name: str, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
+        """Open an ``.npy`` file as a read-only memory map.
+
+        Parameters
+        ----------
+        collection, name : str
+            Folder within the session and file name.
+        ndim : int or tuple of int
+            Allowed numbers of dimensions.
+        kind : str
+            Allowed kinds of dtype, e.g. ``"f"`` or ``"iu"`` (see ``numpy.dtype.kind``).
+
+        Raises
+        ------
+        DataError
+            The file is missing, truncated, no ``.npy``, or of another dtype or number of dimensions.
+        """
+        return read_npy(self.path(collection, name), ndim=ndim, kind=kind)
+
+
+def _without_revision(rel_path: str) -> str:
+    return re.sub(r"#[^#/]+#/", "", rel_path)
+
+
+@contextlib.contextmanager
+def _quiet_one() -> Iterator[None]:
+    """Silence ONE's own log lines where the error we raise says the same."""
+    logger = logging.getLogger("one.api")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def read_npy(path: Path, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
+    """Open an ``.npy`` file as a read-only memory map, checked (see :meth:`SessionFiles.array`)."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot be read as an .npy array ({error}); copy the file again", path) from error
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if array.ndim not in allowed:
+        raise DataError(f"array of shape {array.shape}; expected {' or '.join(map(str, allowed))} dimensions", path)
+    if array.dtype.kind not in kind:
+        names = {"f": "floating", "i": "integer", "u": "unsigned", "b": "boolean"}
+        expected = " or ".join(names[k] for k in kind)
+        raise DataError(f"dtype {array.dtype}; expected {expected} numbers", path)
+    return array
+
+
+def write_one_tables(folder: str | Path) -> list[str]:
+    """Index a folder of ALF sessions, so that ONE finds them without a network.
+
+    Every session gets the eid ``uuid3(namespace, "lab/subject/date/number")``, so that ids are the same each time and
+    on each machine.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds ``<lab>/Subjects/<subject>/<date>/<number>/alf``; ``sessions.pqt`` and ``datasets.pqt`` are written here.
+
+    Returns
+    -------
+    list of str
+        The eids, in the order of (lab, subject, date, number).
+
+    Raises
+    ------
+    SessionNotFoundError
+        There is no session in the folder.
+    """
+    from iblutil.io import parquet
+    from one.alf.cache import make_parquet_db
+
+    root = Path(folder).resolve()
+    if not root.is_dir() or next(root.glob("*/Subjects/*/*-*-*/*/alf"), None) is None:
+        raise SessionNotFoundError(f"{root}: no <lab>/Subjects/<subject>/<date>/<number>/alf in this folder")
+    paths = make_parquet_db(root)
+    (sessions, about), (datasets, _) = (parquet.load(path) for path in paths)
+    names = (
+        sessions[["lab", "subject", "date", "number"]]
+        .astype(str)
+        .apply(lambda row: "/".join([row["lab"], row["subject"], row["date"], row["number"].zfill(3)]), axis=1)
+    )
+    eids = names.map(lambda name: str(uuid.uuid3(EID_NAMESPACE, name)))
+    sessions.index = pd.Index(eids.to_numpy(dtype=object), name="id")
+    owner = datasets.index.get_level_values("eid").map(eids)
+    ids = [str(uuid.uuid3(EID_NAMESPACE, f"{e}/{r}")) for e, r in zip(owner, datasets["rel_path"], strict=True)]
+    datasets.index = pd.MultiIndex.from_arrays([owner.to_numpy(dtype=object), ids], names=["eid", "id"])
+    # without a hash ONE does not read every file to compare it, and these are the default revisions
+    datasets["hash"] = None
+    datasets["default_revision"] = True
+    for path, table in zip(paths, (sessions, datasets), strict=True):
+        parquet.save(path, table.sort_index(), about)
+    return list(eids[names.sort_values().index])

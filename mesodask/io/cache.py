@@ -1,0 +1,39 @@
+"""Where stores lie: ``data/`` for session stores, ``decoding/`` for runs, both below the cache folder."""
+
+from pathlib import Path
+from typing import Any
+
+from mesodask.errors import SettingsError
+
+
+def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
+    """Give the folder of all stores.
+
+    Parameters
+    ----------
+    cache_dir : path-like or None
+        Taken as it is if given.
+    one : One
+        Else the folder is ``<ONE.cache_dir>/meso``.
+
+    Raises
+    ------
+    SettingsError
+        Neither is given, or a file stands where the folder should be.
+    """
+    if cache_dir is None and one is None:
+        raise SettingsError("cache_dir: neither a cache folder nor a ONE is given")
+    folder = Path(cache_dir).expanduser() if cache_dir is not None else Path(one.cache_dir) / "meso"
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"cache_dir: {folder} is a file; expected a folder")
+    return folder
+
+
+def session_store(folder: Path, eid: str, signal: str | None = None) -> Path:
+    """Path of a session's store; a signal that was asked for by name has a store of its own name."""
+    return folder / "data" / (f"{eid}.zarr" if signal is None else f"{eid}_{signal}.zarr")
+
+
+def run_store(folder: Path, prefix: str) -> Path:
+    """Path of a run's store."""
+    return folder / "decoding" / f"{prefix}.zarr"

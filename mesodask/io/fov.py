@@ -1,0 +1,271 @@
+"""One field of view: its ALF files as checked arrays, one row an ROI."""
+
+import csv
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mesodask.errors import DataError
+from mesodask.io.alf import SessionFiles
+
+SIGNAL_FILES = {
+    "deconvolved": ("mpci.ROIActivityDeconvolved.npy",),
+    "fluorescence": ("mpci.ROIActivityF.npy",),
+    "corrected": ("mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy"),
+}
+POSITION_FILES = {"histology": "mpciROIs.mlapdv.npy", "estimate": "mpciROIs.mlapdv_estimate.npy"}
+REGION_FILES = {
+    "histology": "mpciROIs.brainLocationIds_ccf_2017.npy",
+    "estimate": "mpciROIs.brainLocationIds_ccf_2017_estimate.npy",
+}
+NEUROPIL_FACTOR = 0.7  # suite2p's default: F - 0.7 Fneu
+
+
+@dataclass(frozen=True)
+class Fov:
+    """A field of view's ROIs.
+
+    Attributes
+    ----------
+    name : str
+        ``FOV_XX``.
+    signal : tuple of numpy.ndarray, each (n_rois, n_frames)
+        Memory maps to add up with the weights ``signal_weights``; see :meth:`rows`.
+    times : numpy.ndarray, (n_frames,) float64
+        Frame times on the session clock, s.
+    bad_frame : numpy.ndarray, (n_frames,) bool
+        Frames that suite2p marked as bad.
+    delay : numpy.ndarray, (n_rois,) float64
+        Scan-line delay of each ROI, s.
+    xyz : numpy.ndarray, (n_rois, 3) float64
+        ML, AP, DV from bregma, um.
+    region_id : numpy.ndarray, (n_rois,) int64
+        Allen CCF 2017 ids.
+    is_neuron : numpy.ndarray, (n_rois,) bool
+    cell_probability : numpy.ndarray, (n_rois,) float64
+        NaN where there is no classifier file.
+    uuid : list of str
+        Ids of the ROIs; empty strings where there is no file.
+    sources : dict of str to int
+        Files that were read, relative to the session, and their sizes in bytes.
+    """
+
+    name: str
+    signal: tuple[np.ndarray, ...]
+    times: np.ndarray
+    bad_frame: np.ndarray
+    delay: np.ndarray
+    xyz: np.ndarray
+    region_id: np.ndarray
+    is_neuron: np.ndarray
+    cell_probability: np.ndarray
+    uuid: list[str]
+    sources: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def n_rois(self) -> int:
+        """Number of ROIs, cells or not."""
+        return self.signal[0].shape[0]
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Activity of a block of ROIs, (stop - start, n_frames) float32."""
+        first = np.asarray(self.signal[0][start:stop], dtype=np.float32)
+        if len(self.signal) == 1:
+            return first
+        return first - np.float32(NEUROPIL_FACTOR) * np.asarray(self.signal[1][start:stop], dtype=np.float32)
+
+
+def choose_signal(files: SessionFiles, fovs: list[str]) -> str:
+    """Choose one kind of signal for the whole session: deconvolved if every FOV has it, else fluorescence.
+
+    Raises
+    ------
+    DataError
+        Neither is there for all FOVs; the message names the FOVs that lack them.
+    """
+    lacking = {
+        kind: [fov for fov in fovs if not files.has(f"alf/{fov}", SIGNAL_FILES[kind][0])]
+        for kind in ("deconvolved", "fluorescence")
+    }
+    for kind, missing in lacking.items():
+        if not missing:
+            return kind
+    raise DataError(
+        "no kind of activity is there for every FOV: "
+        + "; ".join(f"{SIGNAL_FILES[kind][0]} is missing in {', '.join(names)}" for kind, names in lacking.items()),
+        files.info.path,
+    )
+
+
+def choose_region_source(files: SessionFiles, fovs: list[str]) -> str:
+    """Choose where positions and regions come from: histology if every FOV has both files, else the estimates."""
+
+    def complete(source: str) -> bool:
+        wanted = (POSITION_FILES[source], REGION_FILES[source])
+        return all(files.has(f"alf/{fov}", name) for fov in fovs for name in wanted)
+
+    return "histology" if complete("histology") else "estimate"
+
+
+def read_cells(files: SessionFiles, fov: str) -> np.ndarray:
+    """Read which ROIs of a FOV are cells: (n_rois,) bool from ``mpciROIs.mpciROITypes.npy``.
+
+    Raises
+    ------
+    DataError
+        The file is missing, cannot be read or is no vector of integers.
+    """
+    return np.asarray(files.array(f"alf/{fov}", "mpciROIs.mpciROITypes.npy", ndim=1, kind="iu")) == 1
+
+
+def read_fov(files: SessionFiles, fov: str, *, signal: str, region_source: str) -> Fov:
+    """Read one field of view; activity stays on disk as memory maps.
+
+    Parameters
+    ----------
+    files : SessionFiles
+        The session.
+    fov : str
+        ``FOV_XX``.
+    signal : {"deconvolved", "fluorescence", "corrected"}
+        Kind of activity; "corrected" is F - 0.7 x neuropil.
+    region_source : {"histology", "estimate"}
+        Which position and region files to read.
+
+    Raises
+    ------
+    DataError
+        A file is missing, damaged, or of another length than the activity.
+    """
+    reader = _FovReader(files, fov)
+    activity = tuple(reader.array(name, ndim=2, kind="f").T for name in SIGNAL_FILES[signal])
+    n_rois, n_frames = activity[0].shape
+    if len({a.shape for a in activity}) > 1:
+        names = " and ".join(SIGNAL_FILES[signal])
+        raise DataError(f"{names} have different shapes: {[a.shape[::-1] for a in activity]}", reader.folder)
+    times = reader.frame_times(n_frames, SIGNAL_FILES[signal][0])
+    position = reader.per_roi(POSITION_FILES[region_source], n_rois, "f", columns=3)
+    region = reader.per_roi(REGION_FILES[region_source], n_rois, "iu")
+    is_neuron = reader.per_roi("mpciROIs.mpciROITypes.npy", n_rois, "iu") == 1
+    return Fov(
+        name=fov,
+        signal=activity,
+        times=times,
+        bad_frame=reader.bad_frames(n_frames),
+        delay=reader.delays(n_rois),
+        xyz=position.astype(np.float64),
+        region_id=region.astype(np.int64),
+        is_neuron=is_neuron,
+        cell_probability=reader.cell_probability(n_rois),
+        uuid=reader.uuids(n_rois),
+        sources=reader.sources,
+    )
+
+
+class _FovReader:
+    """Reads the files of one FOV and remembers which."""
+
+    def __init__(self, files: SessionFiles, fov: str) -> None:
+        self._files = files
+        self._collection = f"alf/{fov}"
+        self.folder = files.info.path / self._collection
+        self.sources: dict[str, int] = {}
+
+    def _note(self, path: Path) -> Path:
+        self.sources[path.relative_to(self._files.info.path).as_posix()] = path.stat().st_size
+        return path
+
+    def array(self, name: str, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
+        array = self._files.array(self._collection, name, ndim=ndim, kind=kind)
+        self._note(self._files.path(self._collection, name))
+        return array
+
+    def has(self, name: str) -> bool:
+        return self._files.has(self._collection, name)
+
+    def per_roi(self, name: str, n_rois: int, kind: str, columns: int | None = None) -> np.ndarray:
+        array = self.array(name, ndim=1 if columns is None else 2, kind=kind)
+        expected = (n_rois,) if columns is None else (n_rois, columns)
+        if array.shape != expected:
+            raise DataError(
+                f"shape {array.shape}; expected {expected}, one row for each of the {n_rois} ROIs of the activity",
+                self.folder / name,
+            )
+        return np.asarray(array)
+
+    def frame_times(self, n_frames: int, signal_name: str) -> np.ndarray:
+        name = "mpci.times.npy"
+        path = self.folder / name
+        times = np.asarray(self.array(name, ndim=1, kind="f"), dtype=np.float64)
+        if len(times) < n_frames:
+            raise DataError(
+                f"{len(times)} frame times for {n_frames} frames in {self.folder / signal_name}; "
+                "expected at least as many times as frames",
+                path,
+            )
+        times = times[:n_frames]
+        if not np.isfinite(times).all():
+            raise DataError(f"{int((~np.isfinite(times)).sum())} frame times are not finite", path)
+        if not (np.diff(times) > 0).all():
+            where = int(np.flatnonzero(np.diff(times) <= 0)[0])
+            raise DataError(f"frame times must increase; frame {where + 1} does not come after frame {where}", path)
+        return times
+
+    def bad_frames(self, n_frames: int) -> np.ndarray:
+        name = "mpci.badFrames.npy"
+        if not self.has(name):
+            return np.zeros(n_frames, dtype=bool)
+        bad = np.asarray(self.array(name, ndim=1, kind="biu"))
+        if len(bad) < n_frames:
+            raise DataError(f"{len(bad)} entries; expected one for each of {n_frames} frames", self.folder / name)
+        return bad[:n_frames].astype(bool)
+
+    def delays(self, n_rois: int) -> np.ndarray:
+        """Delay of each ROI: timeshift at its row (1-D) or its pixel (2-D)."""
+        position = self.per_roi("mpciROIs.stackPos.npy", n_rois, "iuf", columns=3).astype(np.int64)
+        shift = np.asarray(self.array("mpciStack.timeshift.npy", ndim=(1, 2), kind="f"), dtype=np.float64)
+        pixel = position[:, : shift.ndim].T
+        limits = np.array(shift.shape)[:, None]
+        if ((pixel < 0) | (pixel >= limits)).any():
+            raise DataError(
+                f"ROI positions reach {pixel.max(axis=1).tolist()} (rows, columns); "
+                f"the time shifts in mpciStack.timeshift.npy cover {list(shift.shape)}",
+                self.folder / "mpciROIs.stackPos.npy",
+            )
+        return shift[tuple(pixel)]
+
+    def cell_probability(self, n_rois: int) -> np.ndarray:
+        name = "mpciROIs.cellClassifier.npy"
+        if not self.has(name):
+            return np.full(n_rois, np.nan)
+        return self.per_roi(name, n_rois, "f").astype(np.float64)
+
+    def uuids(self, n_rois: int) -> list[str]:
+        name = "mpciROIs.uuids.csv"
+        if not self.has(name):
+            return [""] * n_rois
+        path = self._note(self._files.path(self._collection, name))
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                lines = [row[0].strip() if row else "" for row in csv.reader(stream)]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"cannot be read as CSV ({error})", path) from error
+        if not lines or lines[0] != "uuids":
+            raise DataError(f"header {lines[0] if lines else ''!r}; expected 'uuids'", path)
+        ids = lines[1:]
+        if len(ids) != n_rois:
+            raise DataError(f"{len(ids)} uuids; expected one for each of {n_rois} ROIs", path)
+        if len(set(ids)) != len(ids):
+            raise DataError(f"{len(ids) - len(set(ids))} uuids occur twice; every ROI needs its own", path)
+        for value in ids:
+            _check_uuid(value, path)
+        return ids
+
+
+def _check_uuid(value: str, path: Path) -> None:
+    try:
+        uuid.UUID(value)
+    except ValueError as error:
+        raise DataError(f"{value!r} is no uuid", path) from error

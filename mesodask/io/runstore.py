@@ -1,0 +1,226 @@
+"""The store of a run: tracked neurons, features, and for each target the scores as they come.
+
+On disk NaN means not computed yet, and -1 a score that was computed but is not defined (no fold with both classes).
+Only the driver writes, and only whole chunks: one session, one k, RESAMPLE_CHUNK resamples.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from mesodask.errors import StoreError
+from mesodask.io import stores
+from mesodask.schema import FEATURES, RUN_TARGET, SCHEMA_VERSION, TRACKED, validate
+
+UNDEFINED = -1.0
+RESAMPLE_CHUNK = 10
+SHUFFLE_CHUNK = 100
+ON_DISK = "not computed yet: NaN; computed but undefined: -1"
+
+
+class RunStore:
+    """One run on disk.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        ``decoding/<prefix>.zarr``.
+
+    Examples
+    --------
+    See :func:`mesodask.neuron_dropping_curves`, which makes and fills one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        """Tell whether there is such a run."""
+        return stores.has_group(self.path, "tracked")
+
+    def create(self, tracked: xr.Dataset, attrs: Mapping[str, Any]) -> None:
+        """Make a new store that holds the tracked neurons and what was run."""
+        with stores.building(self.path) as temporary:
+            stores.write_group(temporary, "", xr.Dataset(attrs={**attrs, "schema_version": SCHEMA_VERSION}))
+            stores.write_group(temporary, "tracked", validate(tracked, TRACKED, "tracked neurons"))
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What was run: settings, subject, versions."""
+        return stores.attributes(self.path)
+
+    def tracked(self) -> xr.Dataset:
+        """Open the tracked neurons (:data:`mesodask.schema.TRACKED`)."""
+        return stores.open_group(self.path, "tracked", TRACKED)
+
+    def targets(self) -> list[str]:
+        """Names of the targets that have been begun."""
+        children = sorted(p.parent.name for p in self.path.glob("*/zarr.json"))
+        return [name for name in children if name not in ("tracked", "features")]
+
+    # features -------------------------------------------------------------------------------------------------
+
+    def write_features(self, target: str, eid: str, features: xr.Dataset) -> None:
+        """Store the features of a session and target."""
+        for parent in ("features", f"features/{target}"):
+            zarr.open_group(str(self.path), mode="a").require_group(parent)
+        stores.write_group(self.path, f"features/{target}/{eid}", validate(features, FEATURES, f"{target} of {eid}"))
+
+    def update_features(
+        self, target: str, eid: str, attrs: Mapping[str, Any], arrays: xr.Dataset | None = None
+    ) -> None:
+        """Add arrays to stored features, then change some of their attributes."""
+        node = zarr.open_group(str(self.path), mode="a")[f"features/{target}/{eid}"]
+        stores.add_variables(node, (xr.Dataset() if arrays is None else arrays).assign_attrs(attrs))
+
+    def features(self, target: str, eid: str) -> xr.Dataset:
+        """Open the features of a session and target (:data:`mesodask.schema.FEATURES`)."""
+        return stores.open_group(self.path, f"features/{target}/{eid}", FEATURES)
+
+    def feature_attributes(self, target: str, eid: str) -> dict[str, Any]:
+        """Read the attributes of stored features; empty if there are none."""
+        return stores.attributes(self.path, f"features/{target}/{eid}")
+
+    # scores ---------------------------------------------------------------------------------------------------
+
+    def reserve(
+        self, target: str, sessions: Sequence[str], ks: Sequence[int], R: int, n_shuffles: int, definition: str
+    ) -> None:
+        """Make room for scores: create the target's arrays, or grow them; nothing that is there changes.
+
+        Parameters
+        ----------
+        target : str
+            Name of the target.
+        sessions : sequence of str
+            eids in date order; the same at every call.
+        ks : sequence of int
+            Numbers of neurons wanted; new ones are appended.
+        R, n_shuffles : int
+            Numbers of resamples and shuffles wanted.
+        definition : str
+            Hash of the target's event and window.
+
+        Raises
+        ------
+        StoreError
+            The store's scores are of another definition of the target.
+        """
+        root = zarr.open_group(str(self.path), mode="a")
+        if target not in root:
+            self._create_target(root, target, sessions, definition)
+        group = root[target]
+        if group.attrs.get("definition") != definition:
+            raise StoreError(
+                f"{self.path}/{target}: scores of another event or window of target {target!r}; "
+                "use rerun=True to compute them anew"
+            )
+        old_ks = group["k"][:].tolist()
+        new_ks = old_ks + [k for k in ks if k not in old_ks]
+        n_resamples = max(R, group["score"].shape[2])
+        n_columns = max(n_shuffles, group["null_score"].shape[3])
+        shape = (len(sessions), len(new_ks), n_resamples)
+        group["null_score"].resize((*shape, n_columns))
+        group["score"].resize(shape)
+        group["k"].resize((len(new_ks),))  # the coordinate last: a k counts only when its scores have room
+        group["k"][len(old_ks) :] = np.array(new_ks[len(old_ks) :], dtype=np.int64)
+
+    def _create_target(self, root: zarr.Group, target: str, sessions: Sequence[str], definition: str) -> None:
+        group = root.create_group(target, attributes={"definition": definition, "target": target})
+        for name, variable in RUN_TARGET.items():
+            sizes = {"session": len(sessions), "k": 0, "resample": 0, "shuffle": 0}
+            chunks = {"session": 1, "k": 1, "resample": RESAMPLE_CHUNK, "shuffle": SHUFFLE_CHUNK}
+            scores = name in ("score", "null_score")
+            array = stores.create_array(
+                group,
+                name,
+                dims=variable.dims,
+                shape=tuple(sizes[dim] for dim in variable.dims),
+                dtype=variable.dtype,
+                chunks=tuple(chunks[d] if scores else max(1, sizes[d]) for d in variable.dims),
+                attributes=variable.attributes() | ({"on_disk": ON_DISK} if scores else {}),
+            )
+            if name == "session":
+                array[:] = np.array(sessions, dtype=object)
+
+    def write_session(self, target: str, session: int, **values: Any) -> None:
+        """Store what is one value a session: n_trials, performance, status, reason."""
+        group = zarr.open_group(str(self.path), mode="a")[target]
+        for name, value in values.items():
+            group[name][session] = value
+
+    def write_scores(
+        self, target: str, session: int, first: int, ks: Sequence[int], score: np.ndarray, null: np.ndarray
+    ) -> None:
+        """Store a block of scores.
+
+        Parameters
+        ----------
+        target : str
+            Name of the target.
+        session : int
+            Index of the session.
+        first : int
+            First resample of the block, a multiple of RESAMPLE_CHUNK.
+        ks : sequence of int
+            Numbers of neurons of the block.
+        score : numpy.ndarray, (len(ks), n_resamples)
+            NaN where the score is not defined.
+        null : numpy.ndarray, (len(ks), n_resamples, n_shuffles)
+            The same, for null labels.
+        """
+        group = zarr.open_group(str(self.path), mode="a")[target]
+        position = {int(k): i for i, k in enumerate(group["k"][:])}
+        resamples = slice(first, first + score.shape[1])
+        for row, k in enumerate(ks):
+            # the score last: where it stands, its null stands too
+            if null.shape[2]:
+                group["null_score"][session, position[k], resamples, : null.shape[2]] = _to_disk(null[row])
+            group["score"][session, position[k], resamples] = _to_disk(score[row])
+
+    def missing(self, target: str, session: int, ks: Sequence[int], R: int, n_shuffles: int) -> np.ndarray:
+        """Find what is not computed yet.
+
+        Returns
+        -------
+        numpy.ndarray, (len(ks), R) bool
+            True where the score or any of its ``n_shuffles`` null scores is missing.
+        """
+        group = zarr.open_group(str(self.path), mode="r")[target]
+        position = {int(k): i for i, k in enumerate(group["k"][:])}
+        rows = [position[k] for k in ks]
+        missing = np.isnan(group["score"][session][rows, :R])
+        if n_shuffles:
+            null = group["null_score"][session, :, :R, :n_shuffles][rows]
+            missing |= np.isnan(null).any(axis=2)
+        return missing
+
+    def scores(self, target: str) -> xr.Dataset:
+        """Open the scores of a target, ks in ascending order, undefined scores as NaN.
+
+        Returns
+        -------
+        xarray.Dataset
+            :data:`mesodask.schema.RUN_TARGET`, and ``finished(session, k, resample)``: computed, defined or not.
+
+        Raises
+        ------
+        StoreError
+            The run has no such target.
+        """
+        if not stores.has_group(self.path, target):
+            raise StoreError(f"{self.path}: no target {target!r} in this run; it has {', '.join(self.targets())}")
+        dataset = stores.open_group(self.path, target, RUN_TARGET).sortby("k").load()
+        finished = np.isfinite(dataset["score"])
+        opened = dataset.assign(
+            {name: dataset[name].where(dataset[name] != UNDEFINED) for name in ("score", "null_score")}
+        )
+        return opened.assign(finished=finished)
+
+
+def _to_disk(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(values), UNDEFINED, values)

@@ -1,0 +1,218 @@
+"""Labelled arrays <-> Zarr: how every store of mesodask is written and read.
+
+Zarr format 3, no consolidated metadata (it would hide growth), no pickle. Every array goes through zstd with a
+checksum, so that a flipped bit is an error on reading and not another number; empty chunks are written too, so that a
+chunk that is not there is a loss and never a value. A store is built under a temporary name in its own folder and
+renamed when it is whole.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import ZstdCodec
+
+from mesodask.errors import StoreError
+from mesodask.schema import Schema, validate
+
+ZSTD_LEVEL = 3
+PARTIAL = ".partial"
+Chunks = Mapping[str, int]
+
+
+@contextlib.contextmanager
+def building(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to build a store in; it gets the store's name when all went well.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where the store shall be. A store that is there already is replaced in one step at the end.
+
+    Yields
+    ------
+    pathlib.Path
+        A new folder beside it, ``.<name>.<token>.partial``; it is removed if the block raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{PARTIAL}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        old = None
+        if path.exists():
+            old = temporary.with_suffix(".old" + PARTIAL)
+            path.rename(old)
+        temporary.rename(path)
+        if old is not None:
+            shutil.rmtree(old)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    *,
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    dtype: str,
+    chunks: tuple[int, ...] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> zarr.Array:
+    """Create an array with the codec, fill value and dimension names that all stores share.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Where it goes.
+    name, dims, shape, dtype
+        As in :class:`mesodask.schema.Variable`; dtype ``"str"`` for variable-length strings.
+    chunks : tuple of int, optional
+        Shape of a chunk, which an array that will grow may not fill yet; one chunk if not given.
+    attributes : mapping, optional
+        Attributes of the array.
+
+    Returns
+    -------
+    zarr.Array
+        Filled with NaN (floats), 0, False or "".
+    """
+    is_float = dtype.startswith("float")
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=str if dtype == "str" else dtype,
+        chunks=tuple(max(1, n) for n in (shape if chunks is None else chunks)),
+        compressors=[ZstdCodec(level=ZSTD_LEVEL, checksum=True)],
+        fill_value=np.nan if is_float else ("" if dtype == "str" else 0),
+        dimension_names=dims,
+        attributes=dict(attributes or {}),
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
+
+
+def write_group(path: Path, group: str, dataset: xr.Dataset, chunks: Chunks | None = None) -> None:
+    """Write a dataset as one group of a store; a group of that name is replaced.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+    group : str
+        Name of the group within it; "" for the root.
+    dataset : xarray.Dataset
+        Variables of the dtypes of :mod:`mesodask.schema`.
+    chunks : mapping of str to int, optional
+        Chunk length by dim; whole dims if not given.
+    """
+    root = zarr.open_group(str(path), mode="a")
+    node = root.create_group(group, overwrite=True) if group else root
+    add_variables(node, dataset, chunks)
+    extra = [str(name) for name in dataset.coords if dataset[name].dims != (name,)]
+    if extra:  # this is how xarray knows coordinates that are not named like a dim
+        node.attrs["coordinates"] = " ".join(extra)
+
+
+def add_variables(node: zarr.Group, dataset: xr.Dataset, chunks: Chunks | None = None) -> None:
+    """Write the variables of a dataset into a group, then its attributes; variables of the same names are replaced."""
+    for name, variable in dataset.variables.items():
+        dtype = "str" if variable.dtype.kind in "OTU" else variable.dtype.name
+        array = create_array(
+            node,
+            str(name),
+            dims=tuple(map(str, variable.dims)),
+            shape=variable.shape,
+            dtype=dtype,
+            chunks=tuple(
+                min(n, (chunks or {}).get(str(dim), n)) for dim, n in zip(variable.dims, variable.shape, strict=True)
+            ),
+            attributes=_plain(variable.attrs),
+        )
+        if variable.size:
+            array[...] = variable.values.astype(object) if dtype == "str" else variable.values
+    node.attrs.update(_plain(dataset.attrs))
+
+
+def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps({str(k): v for k, v in attrs.items()}, default=_json_default))
+
+
+def _json_default(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+def has_group(path: Path, group: str) -> bool:
+    """Tell whether a store has a group of this name."""
+    return (path / group / "zarr.json").is_file()
+
+
+def open_group(path: Path, group: str = "", schema: Schema | None = None) -> xr.Dataset:
+    """Open a group lazily; nothing but metadata and coordinates is read.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+    group : str
+        Name of the group; "" for the root.
+    schema : mapping of str to Variable, optional
+        What it must hold.
+
+    Raises
+    ------
+    StoreError
+        There is no such store or group, it cannot be read, or it does not fit the schema.
+    """
+    where = f"{path}/{group}".rstrip("/")
+    if not has_group(path, group):
+        raise StoreError(f"{where}: no Zarr group here")
+    try:
+        # without cache: looking at a recording's values must not keep gigabytes of them in the dataset
+        dataset = xr.open_dataset(
+            path, engine="zarr", group=group or None, consolidated=False, chunks=None, decode_times=False, cache=False
+        )
+    except Exception as error:  # damaged metadata raises many kinds
+        raise StoreError(f"{where}: cannot be opened ({error}); rebuild it with rerun=True") from error
+    return dataset if schema is None else validate(dataset, schema, where)
+
+
+def attributes(path: Path, group: str = "") -> dict[str, Any]:
+    """Read the attributes of a group, without opening its arrays; empty if there is no such group.
+
+    Raises
+    ------
+    StoreError
+        The group's metadata cannot be read.
+    """
+    file = path / group / "zarr.json"
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8")).get("attributes", {})
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file}: cannot be read ({error}); rebuild it with rerun=True") from error
+
+
+def remove_partial(folder: Path, name: str) -> None:
+    """Remove what killed builds of a store have left behind."""
+    for orphan in folder.glob(f".{name}.*{PARTIAL}"):
+        shutil.rmtree(orphan, ignore_errors=True)
+
+
+def directory_size(path: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(entry.stat().st_size for root, _, files in os.walk(path) for entry in map(Path(root).joinpath, files))

@@ -1,0 +1,394 @@
+"""Neuron-dropping curves: how well a population decodes behaviour, against the number of its neurons.
+
+Settings become a plan of independent tasks, each one session x one target x a block of resamples over all numbers of
+neurons. A task reads its features from the run store and returns scores; this process alone writes them.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from mesodask import run_features, sessions, tracking
+from mesodask.errors import TasksFailedError, TrackingError
+from mesodask.io import alf, cache
+from mesodask.io.runstore import RESAMPLE_CHUNK, RunStore
+from mesodask.numerics import seeds
+from mesodask.settings import TARGETS, NdcSettings, short_hash
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from mesodask.compute.runner import Failure, Task
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a stage, what is done of it, and its total."""
+
+
+def neuron_dropping_curves(
+    eids: Sequence[str],
+    *,
+    one: Any = None,
+    cache_dir: str | Path | None = None,
+    roicat_root: str | Path | None = None,
+    tracked: xr.Dataset | None = None,
+    neurons_only: bool = True,
+    client: "Client | None" = None,
+    rerun: bool = False,
+    progress: Progress | None = None,
+    settings: NdcSettings | None = None,
+    **options: Any,
+) -> RunStore:
+    """Score populations of growing size, with a null distribution for every score.
+
+    For each session, target and resample r, a random order of the shared neurons gives nested subsets of k neurons;
+    each is scored by cross-validation (:func:`mesodask.numerics.crossval.cross_val_scores`), once with the trials'
+    labels and once with each of the null label vectors. A second call with more ks, resamples, shuffles or targets
+    computes what is missing and nothing else.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        One session, which is decoded from all its neurons, or several of one subject, decoded from the neurons that
+        they share.
+    one : One, path-like or None
+        A ONE, a folder with ONE tables, or None for the user's default.
+    cache_dir : path-like, optional
+        Folder of all stores; ``<ONE.cache_dir>/meso`` by default.
+    roicat_root : path-like, optional
+        Holds the ``ROICaT`` tree; ``~/chronic_csv`` by default.
+    tracked : xarray.Dataset, optional
+        Takes these neurons (see :func:`mesodask.track_neurons`) and does not match any.
+    neurons_only : bool
+        Leave out, before anything else, the ROIs that are not flagged as cells.
+    client : distributed.Client, optional
+        Where to compute; by default workers are started on this machine, and stopped at the end.
+    rerun : bool
+        Forget the stored scores of this run and compute all anew.
+    progress : callable(stage, done, total), optional
+        Called as the work goes on.
+    settings : NdcSettings, optional
+        All further settings at once.
+    **options
+        Or any of them by name: see :class:`mesodask.settings.NdcSettings`.
+
+    Returns
+    -------
+    RunStore
+        The run on disk; :func:`mesodask.summarize` and :func:`mesodask.plot_ndc` take it.
+
+    Raises
+    ------
+    TrackingError
+        The sessions share no neuron.
+    NothingToDecodeError
+        Every session of every target was skipped; the message lists the reasons.
+    TasksFailedError
+        Some tasks failed for good; all else is stored, and ``failures.jsonl`` beside the store has the tracebacks.
+    """
+    settings = settings or NdcSettings(**options)
+    one = alf.connect(one)
+    folder = cache.cache_folder(cache_dir, one)
+    report = progress or _silent
+    paths = _embed(eids, one, folder, report)
+    tracked = _shared_neurons(paths, one, roicat_root, tracked, neurons_only)
+    store = RunStore(cache.run_store(folder, run_prefix(tracked, settings)))
+    if rerun and store.path.exists():
+        shutil.rmtree(store.path)
+    if not store.exists():
+        store.create(tracked, _run_attributes(tracked, settings))
+    session_paths = [paths[eid] for eid in tracked["session"].values]
+    run_features.prepare(store, tracked, session_paths, settings, report)
+    _compute(store, tracked, settings, client, report)
+    return store
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def _embed(eids: Sequence[str], one: Any, folder: Path, report: Progress) -> dict[str, Path]:
+    if not eids:
+        raise TrackingError("no session given; give one eid or more")
+    infos = alf.in_date_order([alf.session_info(one, eid) for eid in eids])
+    if len(infos) > 1:
+        tracking.check_sessions(infos)
+    paths = {}
+    for done, info in enumerate(infos):
+        report("sessions", done, len(infos))
+        # the raster's order is no part of decoding
+        sessions.load_or_embed(info.eid, one=one, cache_dir=folder, rastermap=False)
+        paths[info.eid] = cache.session_store(folder, info.eid)
+    report("sessions", len(infos), len(infos))
+    return paths
+
+
+def _shared_neurons(
+    paths: dict[str, Path],
+    one: Any,
+    roicat_root: str | Path | None,
+    tracked: xr.Dataset | None,
+    neurons_only: bool,
+) -> xr.Dataset:
+    if tracked is not None:
+        strangers = set(tracked["session"].values.tolist()) ^ set(paths)
+        if strangers:
+            raise TrackingError(f"the tracked neurons and the eids differ in sessions {', '.join(sorted(strangers))}")
+    elif len(paths) == 1:
+        tracked = tracking.all_neurons(sessions.open_session(*paths.values()), neurons_only=neurons_only)
+    else:
+        tracked = tracking.track_neurons(list(paths), one=one, roicat_root=roicat_root, neurons_only=neurons_only)
+    if tracked.sizes["neuron"] == 0:
+        raise TrackingError(
+            f"the {tracked.sizes['session']} sessions ({', '.join(tracked['date'].values)}) share no neuron; "
+            "check roicat_root, or choose sessions that lie closer together"
+        )
+    return tracked
+
+
+def run_prefix(tracked: xr.Dataset, settings: NdcSettings) -> str:
+    """Name a run: subject, first and last date, number of sessions, and a hash of all that changes a score."""
+    identity = short_hash(
+        {
+            "eids": tracked["session"].values.tolist(),
+            "uids": tracked["cluster_uid"].values.tolist(),
+            "rows": tracked["roi"].values.tolist(),
+            "settings": settings.score_identity(),
+        }
+    )
+    dates = tracked["date"].values
+    return f"{tracked.attrs['subject']}_{dates[0]}_{dates[-1]}_{len(dates)}_{identity}"
+
+
+def _run_attributes(tracked: xr.Dataset, settings: NdcSettings) -> dict[str, Any]:
+    from mesodask import __version__
+
+    return {
+        "kind": "neuron_dropping_curves",
+        "subject": tracked.attrs["subject"],
+        "settings": json.loads(settings.model_dump_json()),
+        "mesodask_version": __version__,
+    }
+
+
+# the plan -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one task computes: a block of resamples of one session and target, over several ks.
+
+    Attributes
+    ----------
+    store : str
+        Path of the run store.
+    target, eid : str
+        What is decoded, and from which session.
+    ks : tuple of int
+        Numbers of neurons, ascending.
+    resamples : range
+        Resamples of the block.
+    n_shuffles : int
+        Null label vectors to score.
+    features : str
+        Fingerprint of the features, so that a worker's copy in memory is never an old one.
+    """
+
+    store: str
+    target: str
+    eid: str
+    ks: tuple[int, ...]
+    resamples: range
+    n_shuffles: int
+    features: str
+
+
+def actual_ks(ks: Sequence[int], n_shared: int) -> list[int]:
+    """Numbers of neurons that are scored: those up to the shared ones, and that number itself.
+
+    Examples
+    --------
+    >>> actual_ks([8, 16, 32, 64], 40)
+    [8, 16, 32, 40]
+    """
+    return sorted({k for k in ks if k <= n_shared} | {n_shared})
+
+
+def _blocks(store: RunStore, target: str, session: int, ks: Sequence[int], settings: NdcSettings) -> Iterator[Block]:
+    """Blocks of a session and target that have anything missing."""
+    eid = str(store.tracked()["session"].values[session])
+    attrs = store.feature_attributes(target, eid)
+    n_shuffles = min(settings.n_label_shuffles, attrs["n_null"])
+    missing = store.missing(target, session, ks, settings.R, n_shuffles)  # (len(ks), R)
+    for first in range(0, settings.R, RESAMPLE_CHUNK):
+        resamples = range(first, min(first + RESAMPLE_CHUNK, settings.R))
+        wanted = tuple(k for k, row in zip(ks, missing[:, resamples.start : resamples.stop], strict=True) if row.any())
+        if wanted:
+            yield Block(str(store.path), target, eid, wanted, resamples, n_shuffles, attrs["fingerprint"])
+
+
+def score_block(block: Block, settings: NdcSettings) -> tuple[np.ndarray, np.ndarray, int]:
+    """Compute the scores of one block; this is what a worker runs.
+
+    Parameters
+    ----------
+    block : Block
+        What to compute.
+    settings : NdcSettings
+        Settings of the run.
+
+    Returns
+    -------
+    score : numpy.ndarray, (len(ks), n_resamples) float64
+        NaN where it is not defined.
+    null : numpy.ndarray, (len(ks), n_resamples, n_shuffles) float32
+        The same for null labels.
+    unconverged : int
+        Fits that did not converge.
+    """
+    X, y, null_labels = _load_features(block.store, block.target, block.eid, block.features, block.n_shuffles)
+    score = np.empty((len(block.ks), len(block.resamples)))
+    null = np.empty((*score.shape, block.n_shuffles), dtype=np.float32)
+    unconverged = 0
+    for column, resample in enumerate(block.resamples):
+        order = seeds.generator(settings.seed, "neurons", resample).permutation(X.shape[1])
+        folds = run_features.fold_settings(settings, block.eid, block.target, resample)
+        for row, k in enumerate(block.ks):
+            values, n_bad = _score_subset(X[:, order[:k]], y, null_labels, folds, settings)
+            score[row, column], null[row, column] = values[0], values[1 : 1 + block.n_shuffles]
+            unconverged += n_bad
+    return score, null, unconverged
+
+
+def _score_subset(
+    X: np.ndarray, y: np.ndarray, null_labels: np.ndarray, folds: dict[str, Any], settings: NdcSettings
+) -> tuple[np.ndarray, int]:
+    """Score the data's labels, then the null's in batches of fixed extent.
+
+    A batch is always computed whole, whatever part of it is asked for: the last bits of a score depend on the shape of
+    the matrix products it comes from, and growing a run must not change them.
+    """
+    from mesodask.numerics.crossval import cross_val_details
+
+    how = {**folds, "metric": settings.metric, "C": settings.C}
+    data = cross_val_details(X, y[:, None], **how)
+    scores, unconverged = [data.scores], int(data.unconverged.sum())
+    for first in range(0, len(null_labels), run_features.NULL_BATCH):
+        batch = null_labels[first : first + run_features.NULL_BATCH]
+        result = cross_val_details(X, np.column_stack([y, batch.T]), **how)
+        scores.append(result.scores[1:])
+        unconverged += int(result.unconverged[1:].sum())
+    return np.concatenate(scores), unconverged
+
+
+@lru_cache(maxsize=4)
+def _load_features(
+    store: str, target: str, eid: str, fingerprint: str, n_shuffles: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the decoded trials: X (n_trials, n_neurons), y (n_trials,), null labels (n_null, n_trials).
+
+    The fingerprint is part of the key under which a worker remembers them: features that were made anew are read anew.
+    """
+    del fingerprint
+    features = RunStore(Path(store)).features(target, eid)
+    decoded = features["decoded"].values
+    n_null = min(run_features.whole_batches(n_shuffles), features.sizes.get("shuffle", 0))
+    labels = features["null_label"][:n_null].values[:, decoded] if n_null else np.empty((0, decoded.sum()), np.int8)
+    return features["X"].values[decoded], features["y"].values[decoded], labels
+
+
+# the run ------------------------------------------------------------------------------------------------------
+
+
+def _compute(
+    store: RunStore, tracked: xr.Dataset, settings: NdcSettings, client: "Client | None", report: Progress
+) -> None:
+    """Compute what is missing, write it as it arrives, and say in the store how far each session is."""
+    ks = actual_ks(settings.ks, tracked.sizes["neuron"])
+    eids = tracked["session"].values.tolist()
+    for target in settings.targets:
+        store.reserve(target, eids, ks, settings.R, settings.n_label_shuffles, TARGETS[target].definition())
+        run_features.record_sessions(store, target, eids)
+    run_features.check_anything_to_decode(store, settings.targets)
+    plan = {
+        target: [
+            block
+            for session, eid in enumerate(eids)
+            if run_features.is_decoded(store, target, eid)
+            for block in _blocks(store, target, session, ks, settings)
+        ]
+        for target in settings.targets
+    }
+    failures = _run_plan(store, eids, plan, settings, client, report) if any(plan.values()) else []
+    for target in settings.targets:
+        for session, eid in enumerate(eids):
+            if run_features.is_decoded(store, target, eid):
+                left = any(True for _ in _blocks(store, target, session, ks, settings))
+                store.write_session(target, session, status="partial" if left else "done")
+    if failures:
+        raise TasksFailedError(
+            f"{len(failures)} tasks failed, e.g. {failures[0].error}; all other scores are stored. Tracebacks are in "
+            f"{_failures_file(store)}; call again to try only what is missing"
+        )
+
+
+def _run_plan(
+    store: RunStore,
+    eids: list[str],
+    plan: dict[str, list[Block]],
+    settings: NdcSettings,
+    client: "Client | None",
+    report: Progress,
+) -> "list[Failure]":
+    from mesodask.compute import cluster, runner
+
+    done = dict.fromkeys(plan, 0)
+    unconverged = 0
+
+    def on_result(task: "Task", result: tuple[np.ndarray, np.ndarray, int]) -> None:
+        nonlocal unconverged
+        block: Block = task.arguments[0]
+        score, null, n_bad = result
+        unconverged += n_bad
+        store.write_scores(block.target, eids.index(block.eid), block.resamples.start, block.ks, score, null)
+        done[block.target] += 1
+        report(f"curves: {block.target}", done[block.target], len(plan[block.target]))
+
+    for target, blocks in plan.items():
+        report(f"curves: {target}", 0, len(blocks))
+    tasks = (_task(block, settings) for blocks in plan.values() for block in blocks)
+    with nullcontext(client) if client is not None else cluster.local_client() as workers:
+        failures = runner.run_tasks(workers, tasks, on_result, on_failure=lambda f: _note_failure(store, f))
+    if unconverged:
+        logger.warning("%d fits did not converge; their scores are kept", unconverged)
+    return failures
+
+
+def _task(block: Block, settings: NdcSettings) -> "Task":
+    from mesodask.compute.runner import Task
+
+    name = short_hash([block.store, block.target, block.eid, list(block.ks), block.resamples.start, block.n_shuffles])
+    label = {"target": block.target, "eid": block.eid, "first_resample": block.resamples.start}
+    return Task(f"score-{block.target}-{block.resamples.start}-{name}", score_block, (block, settings), label)
+
+
+def _failures_file(store: RunStore) -> Path:
+    return store.path.with_suffix(".failures.jsonl")
+
+
+def _note_failure(store: RunStore, failure: "Failure") -> None:
+    record = {"time": time.time(), **failure.task.label, "error": failure.error, "traceback": failure.traceback}
+    logger.error("task %s failed: %s", failure.task.key, failure.error)
+    with _failures_file(store).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")

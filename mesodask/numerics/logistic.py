@@ -1,0 +1,263 @@
+r"""L2 logistic regression for many label vectors on the same features.
+
+For labels s = -1 or 1 and features u (standardised neurons and a unit feature, all times sqrt(C)), the objective of
+liblinear
+
+.. math:: \tfrac12 w \cdot w + \sum_i \log(1 + \exp(-s_i\, u_i \cdot w))
+
+is minimised for all label columns together. With the decisions f = U w and the pull g_i = s_i / (1 + exp(s_i f_i)) the
+optimum is where ``w = U' g``. Hence w = U' a with one coefficient a trial, and f = K a with K = U U': where there are
+at least half as many features as trials the solver works on (a, f), at one product with a trials x trials matrix an
+iteration, else on (w, f). The Hessian I + U' diag(q) U, q = |g| (1 - |g|), differs between columns only by q; with one
+number c for q it becomes the preconditioner that all share, factored once: ``P = (I + c U'U)^-1`` for w, and for f
+``N = U P U' = (I - (I + c K)^-1) / c``.
+
+Precision: features, kernel and iterations are float32. Every column is then checked against the first-order condition,
+with decisions computed afresh; one that fails it is solved again by Newton's method in float64.
+
+References
+----------
+Fan, Chang, Hsieh, Wang & Lin, LIBLINEAR, JMLR 9 (2008). Rasmussen & Williams, Gaussian Processes for Machine Learning
+(2006), algorithm 3.1, for the Newton step in trial space.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import spotrf, spotri
+from scipy.special import expit
+
+from mesodask.errors import DataError
+from mesodask.numerics.conjugate import minimise, mirror_upper
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+# relative error of the solution in the energy norm: decisions stay within 1e-3. What fails the check goes on from where
+# it is with a tighter one, at last without the preconditioner
+_TOLERANCE = 3e-4
+_TIGHTENING = (1.0, 0.25, 0.1)
+# how far the decisions that the iterations carry along may lie from those of the solution
+_DRIFT = 3e-4
+_MAX_ITERATIONS = 200
+# what may remain of the gradient, against its start, after the float32 solver and after Newton's method
+_GRADIENT_LEFT = 3e-4
+_NEWTON_GRADIENT_LEFT = 1e-6
+_MAX_NEWTON_STEPS = 60
+# up to so many columns the 1.3 ms of an inverse cost more than the iterations they save (320 trials)
+_FEW_COLUMNS = 8
+# blocks that LAPACK inverts itself; smaller ones are no faster, and lose accuracy
+_LAPACK_SIZE = 96
+
+
+class LogisticFits(NamedTuple):
+    """The fits of all label columns.
+
+    Attributes
+    ----------
+    weights : float32 array (n_columns, n_features)
+        Decisions on features U are ``U @ weights.T``.
+    converged : bool array (n_columns,)
+        Whether the first-order condition holds: the gradient is below 1e-3 of its start.
+    refined : bool array (n_columns,)
+        Whether the float32 solution failed the check and the float64 one replaced it.
+    """
+
+    weights: Float32
+    converged: NDArray[np.bool_]
+    refined: NDArray[np.bool_]
+
+
+def fit_logistic(U: Float32, labels: NDArray[np.bool_]) -> LogisticFits:
+    """Minimise ``w.w / 2 + sum(log(1 + exp(-s * (U @ w))))`` for every label column.
+
+    Parameters
+    ----------
+    U : float32 array (n_trials, n_features)
+        Features as they enter the decision: scaled by sqrt(C), a constant sqrt(C) among them for the intercept.
+    labels : bool array (n_columns, n_trials)
+        True for s = 1; one row a label column.
+
+    Returns
+    -------
+    LogisticFits
+        Weights, and whether they satisfy the first-order condition.
+
+    Raises
+    ------
+    DataError
+        If the shapes do not fit or a feature is not finite.
+
+    Examples
+    --------
+    >>> U = np.array([[1.0, 1.0], [2.0, 1.0], [-1.0, 1.0], [-2.0, 1.0]], dtype=np.float32)
+    >>> fits = fit_logistic(U, np.array([[True, True, False, False]]))
+    >>> (fits.weights @ U.T > 0).tolist(), fits.converged.tolist()
+    ([[True, True, False, False]], [True])
+    """
+    n_trials = labels.shape[1]
+    if U.ndim != 2 or len(U) != n_trials:
+        raise DataError(f"features have shape {U.shape}, labels are for {n_trials} trials: one row a trial each")
+    S = np.ascontiguousarray(labels) * np.float32(2) - np.float32(1)
+    problem = _Problem(np.ascontiguousarray(U, dtype=np.float32), len(S))
+    if not np.isfinite(np.trace(problem.gram)):
+        raise DataError("features are not finite, or too large to square in float32; drop those trials or neurons")
+    X = np.zeros((len(S), len(problem.gram)), dtype=np.float32)
+    F = np.zeros_like(S)
+    # one swapped pair of trials moves an AUC the more, the fewer pairs there are: 1 for balanced labels, .36 at 10 %
+    share = np.count_nonzero(labels, axis=1) / n_trials
+    balance = float(np.min(4 * share * (1 - share)))
+    todo = np.arange(len(S))
+    for attempt, tightening in enumerate(_TIGHTENING):
+        if attempt == len(_TIGHTENING) - 1:
+            problem.drop_preconditioner()
+        s, x, f = S[todo], X[todo], F[todo]
+        problem.minimise(s, x, f, _TOLERANCE * balance * tightening)
+        stationary, F[todo] = problem.check(s, x, f)
+        X[todo] = x
+        todo = todo[~stationary]
+        if not len(todo):
+            break
+    weights = problem.weights(X)
+    converged, refined = np.ones(len(S), dtype=bool), np.zeros(len(S), dtype=bool)
+    if len(todo):
+        refined[todo] = True
+        weights[todo], converged[todo] = _newton_fits(U, S[todo])
+    return LogisticFits(weights, converged, refined)
+
+
+class _Problem:
+    """The features with what all label columns share: Gram matrix and preconditioner.
+
+    With ``dual`` X is the coefficients (n_columns, n_trials), else the weights (n_columns, n_features).
+    """
+
+    def __init__(self, U: Float32, n_columns: int) -> None:
+        self.U = U
+        self.dual = 2 * U.shape[1] >= len(U)
+        self.gram = U @ U.T if self.dual else U.T @ U
+        # the mean of q falls as features make the labels separable; a factor of 3 off costs 5 % more iterations
+        typical_square = np.trace(self.gram) / len(U)
+        shared_curvature = np.float32((0.25 if self.dual else 0.5) / (1 + typical_square / 45))
+        self.curvature = np.float32(0)
+        if not self.dual:
+            self.preconditioner = _damped_inverse(self.gram, shared_curvature)
+        elif n_columns > _FEW_COLUMNS:
+            self.preconditioner, self.curvature = _shrunk_kernel(self.gram, shared_curvature), shared_curvature
+        else:
+            self.drop_preconditioner()
+
+    def drop_preconditioner(self) -> None:
+        """In trial space descend along the kernel itself: more iterations, but none loses digits to an inverse."""
+        if self.dual:
+            self.preconditioner, self.curvature = self.gram, np.float32(0)
+
+    def minimise(self, S: Float32, X: Float32, F: Float32, tolerance: float) -> None:
+        """Run the float32 solver from X and its decisions F, in place."""
+        tol = np.float32(tolerance)
+        minimise(self.dual, self.U, self.preconditioner, self.curvature, S, X, F, tol, _MAX_ITERATIONS)
+
+    def check(self, S: Float32, X: Float32, F: Float32) -> tuple[NDArray[np.bool_], Float32]:
+        """Check gradient and decisions of every column; return the verdicts and decisions computed afresh."""
+        decisions = X @ self.gram if self.dual else X @ self.U.T
+        pull = np.float32(0.5) * S * (1 - np.tanh(np.float32(0.5) * S * decisions))
+        # the squared length of the weights U'r is r'Kr
+        residual = pull - X if self.dual else pull @ self.U - X
+        left = _row_dot(residual, residual @ self.gram if self.dual else residual)
+        # at w = 0 the gradient is U's / 2. Its length is at least (s.f) / 2|w|, and that costs no product
+        margin, norm = _row_dot(S, decisions), _row_dot(X, decisions if self.dual else X)
+        start = np.float32(0.25) * margin**2 / np.maximum(norm, np.float32(1e-30))
+        unclear = left > _GRADIENT_LEFT**2 * start
+        if unclear.any():
+            half = np.float32(0.5) * S[unclear]
+            descent: Float32 = half @ (self.gram if self.dual else self.U)
+            start[unclear] = _row_dot(half if self.dual else descent, descent)
+        drift = _row_dot(decisions - F, decisions - F)
+        drift_allowed = _DRIFT**2 * _row_dot(decisions, decisions)
+        return (left <= _GRADIENT_LEFT**2 * start) & (drift <= drift_allowed), decisions
+
+    def weights(self, X: Float32) -> Float32:
+        """Return the weights (n_columns, n_features) of X."""
+        return X @ self.U if self.dual else X
+
+
+def _row_dot(p: Float32, q: Float32) -> Float32:
+    return np.einsum("ij,ij->i", p, q)
+
+
+def _damped_inverse(gram: Float32, curvature: np.float32) -> Float32:
+    """Return P = (I + c gram)^-1, (n, n)."""
+    matrix = gram * curvature
+    matrix.flat[:: len(gram) + 1] += 1
+    return _inverse(matrix)
+
+
+def _shrunk_kernel(kernel: Float32, curvature: np.float32) -> Float32:
+    """Return N = (I - (I + c K)^-1) / c, (n_trials, n_trials)."""
+    shrunk = _damped_inverse(kernel, curvature)
+    shrunk *= -1 / curvature
+    shrunk.flat[:: len(kernel) + 1] += 1 / curvature
+    return shrunk
+
+
+def _inverse(matrix: Float32) -> Float32:
+    """Invert a symmetric positive definite matrix ((A, B), (B', D)) through the Schur complement of A.
+
+    Matrix products run several times faster than LAPACK's inversion: 0.9 instead of 1.5 ms at n = 320.
+    """
+    n = len(matrix)
+    if n <= _LAPACK_SIZE:
+        # a C-ordered symmetric matrix is its own transpose in the Fortran order that LAPACK takes
+        factor, _ = spotrf(matrix.T, lower=1)
+        inverse, _ = spotri(factor, lower=1, overwrite_c=1)
+        return mirror_upper(inverse.T)
+    half = n // 2
+    B = matrix[:half, half:]
+    A_inverse = _inverse(matrix[:half, :half])
+    AB = A_inverse @ B
+    schur_inverse = _inverse(matrix[half:, half:] - B.T @ AB)
+    ABS = AB @ schur_inverse
+    inverse = np.empty_like(matrix)
+    inverse[:half, :half] = A_inverse + ABS @ AB.T
+    inverse[:half, half:] = -ABS
+    inverse[half:, :half] = -ABS.T
+    inverse[half:, half:] = schur_inverse
+    return inverse
+
+
+def _newton_fits(U: Float32, S: Float32) -> tuple[Float64, NDArray[np.bool_]]:
+    """Solve columns by Newton's method in float64; return weights (n_columns, n_features) and convergence."""
+    features = U.astype(np.float64)
+    kernel = features @ features.T
+    fits = [_newton(kernel, s) for s in S.astype(np.float64)]
+    return np.array([a for a, _ in fits]) @ features, np.array([converged for _, converged in fits])
+
+
+def _newton(kernel: Float64, s: Float64) -> tuple[Float64, bool]:
+    """Solve one column by damped Newton steps in trial space; return the coefficients and whether they converged.
+
+    With B = I + sqrt(q) K sqrt(q) and r = g - a the step is ``da = r - sqrt(q) B^-1 sqrt(q) K r``.
+    """
+    a, f = np.zeros_like(s), np.zeros_like(s)
+    start = 0.25 * s @ kernel @ s
+    for _ in range(_MAX_NEWTON_STEPS):
+        pull = s * expit(-s * f)
+        residual = pull - a
+        ascent = kernel @ residual
+        if residual @ ascent <= _NEWTON_GRADIENT_LEFT**2 * start:
+            return a, True
+        root = np.sqrt(np.abs(pull) * (1 - np.abs(pull)))
+        factor = cho_factor(np.eye(len(s)) + root[:, None] * kernel * root, lower=True)
+        da = residual - root * cho_solve(factor, root * ascent)
+        df = kernel @ da
+        loss, step = _loss(a, f, s), 1.0
+        while _loss(a + step * da, f + step * df, s) > loss * (1 + 1e-12) and step > 1e-6:
+            step /= 2
+        a, f = a + step * da, f + step * df
+    return a, False
+
+
+def _loss(a: Float64, f: Float64, s: Float64) -> float:
+    return float(0.5 * a @ f + np.logaddexp(0, -s * f).sum())

@@ -1,0 +1,161 @@
+"""Run stores -> means, intervals, p-values and k*, from the store alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mesodask.errors import StoreError
+from mesodask.io.runstore import RunStore
+from mesodask.numerics import inference
+
+LEVEL = 0.95
+
+MEANINGS = {
+    "mean": "mean score over finished resamples",
+    "sd": "standard deviation of the score over resamples",
+    "low": "lower end of the 95 % interval over resamples (spread of neurons and folds, not of trials)",
+    "high": "upper end of the 95 % interval over resamples (spread of neurons and folds, not of trials)",
+    "null_mean": "mean over shuffles of the null's mean score",
+    "null_low": "lower end of the 95 % interval of the null's mean scores",
+    "null_high": "upper end of the 95 % interval of the null's mean scores",
+    "p": "p-value of the mean score at this k",
+    "n_resamples": "finished resamples",
+    "p_largest": "p-value at the largest number of neurons",
+    "p_curve": "p-value of the whole curve: the largest standardised excess over the null",
+    "q": "p_largest after Benjamini-Hochberg over sessions and targets",
+    "ceiling": "mean score at the largest number of neurons",
+    "k_star": "smallest number of neurons whose mean score is within delta of the ceiling",
+    "k_star_low": "lower end of the bootstrap interval of k*",
+    "k_star_high": "upper end of the bootstrap interval of k*",
+}
+
+
+def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.Dataset:
+    """Summarise a run: curves with intervals, null bands, p-values, ceiling and k*.
+
+    Observed and null means are taken over the same resamples, and
+    ``p = (1 + #{null mean >= observed mean}) / (1 + shuffles)``.
+
+    Parameters
+    ----------
+    run : RunStore or path-like
+        What :func:`mesodask.neuron_dropping_curves` gave, or its path.
+    delta : float, optional
+        k* is the smallest k whose mean is within delta of the ceiling; the run's own setting by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims target, session, k: ``mean, sd, low, high, null_mean, null_low, null_high, p, n_resamples``; dims target,
+        session: ``p_largest, p_curve, q, ceiling, k_star, k_star_low, k_star_high, n_trials, performance, status,
+        reason``. What is not computed, or is skipped, is NaN.
+
+    Raises
+    ------
+    StoreError
+        There is no such run.
+    """
+    store = run if isinstance(run, RunStore) else RunStore(Path(run))
+    if not store.exists():
+        raise StoreError(f"{store.path}: no run store here; give the path that neuron_dropping_curves printed")
+    settings = store.attrs["settings"]
+    tracked = store.tracked()
+    delta = settings["delta"] if delta is None else delta
+    names = settings_order(store.targets())
+    if not names:
+        raise StoreError(f"{store.path}: nothing has been computed yet in this run")
+    parts = [_summarize_target(store.scores(name), delta, settings["seed"]) for name in names]
+    summary = xr.concat(parts, pd.Index(names, name="target"), join="outer")
+    summary["q"] = (("target", "session"), inference.benjamini_hochberg(summary["p_largest"].values))
+    for name, meaning in MEANINGS.items():
+        summary[name].attrs["long_name"] = meaning
+    return summary.assign_coords(date=("session", tracked["date"].values)).assign_attrs(
+        subject=store.attrs["subject"],
+        n_shared=tracked.sizes["neuron"],
+        n_resamples=int(summary["n_resamples"].max()),
+        metric=settings["metric"],
+        delta=delta,
+        run=str(store.path),
+    )
+
+
+def k_star(run: RunStore | str | Path, *, delta: float | None = None) -> pd.DataFrame:
+    """Tell how many neurons are enough: k* of every session and target.
+
+    Parameters
+    ----------
+    run, delta
+        As in :func:`summarize`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a target and session: ``date, ceiling, k_star, k_star_low, k_star_high, p_largest, q, status``. k* is
+        NaN while scores are missing at the largest k, and where the p-value there is above 0.05.
+    """
+    summary = summarize(run, delta=delta)
+    columns = ["ceiling", "k_star", "k_star_low", "k_star_high", "p_largest", "q", "status"]
+    return summary[columns].to_dataframe().reset_index()[["target", "session", "date", *columns]]
+
+
+def settings_order(targets: list[str]) -> list[str]:
+    """Sort target names as they stand in DESIGN's table; others come after, by name.
+
+    Examples
+    --------
+    >>> settings_order(["block", "choice"])
+    ['choice', 'block']
+    """
+    from mesodask.settings import SESSION_TARGETS
+
+    return sorted(targets, key=lambda name: (SESSION_TARGETS.index(name) if name in SESSION_TARGETS else 9, name))
+
+
+def _summarize_target(scores: xr.Dataset, delta: float, seed: int) -> xr.Dataset:
+    """Summary of one target; its ks and sessions are those of the scores."""
+    per_session = [
+        _summarize_session(scores.isel(session=session), delta, seed) for session in range(scores.sizes["session"])
+    ]
+    summary = xr.concat(per_session, "session")
+    return summary.assign({name: scores[name] for name in ("n_trials", "performance", "status", "reason")})
+
+
+def _summarize_session(scores: xr.Dataset, delta: float, seed: int) -> xr.Dataset:
+    observed = scores["score"].values  # (k, resample)
+    null = scores["null_score"].values.astype(float)  # (k, resample, shuffle)
+    ks = scores["k"].values
+    finished = np.isfinite(observed)
+    mean = _mean(observed, finished)
+    low, high = inference.interval(observed, level=LEVEL, axis=1)
+    null_means = _null_means(null, finished)  # (k, shuffle)
+    null_low, null_high = inference.interval(null_means, level=LEVEL, axis=1)
+    p = inference.p_value(mean, null_means)
+    star = inference.k_star(ks, observed, delta, p=p[-1], key=(seed, "k_star", str(scores["session"].values)))
+    sd = np.sqrt(_mean((observed - mean[:, None]) ** 2, finished))
+    curves = {
+        "mean": mean, "sd": sd, "low": low, "high": high, "null_mean": _mean(null_means, np.isfinite(null_means)),
+        "null_low": null_low, "null_high": null_high, "p": p, "n_resamples": finished.sum(axis=1),
+    }  # fmt: skip
+    values = {
+        "p_largest": p[-1], "p_curve": inference.p_curve(mean, null_means), "ceiling": star.ceiling,
+        "k_star": star.k_star, "k_star_low": star.low, "k_star_high": star.high,
+    }  # fmt: skip
+    return xr.Dataset(
+        {name: ("k", value) for name, value in curves.items()} | {name: ((), value) for name, value in values.items()},
+        coords={"k": ks},
+    )
+
+
+def _mean(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of the values that count; NaN where none does."""
+    n = counted.sum(axis=-1)
+    total = np.where(counted, values, 0.0).sum(axis=-1)
+    return np.divide(total, n, out=np.full(np.shape(n), np.nan), where=n > 0)
+
+
+def _null_means(null: np.ndarray, finished: np.ndarray) -> np.ndarray:
+    """Mean null score of each shuffle over the resamples whose score is finished, (k, shuffle)."""
+    counted = np.isfinite(null) & finished[:, :, None]
+    return _mean(np.moveaxis(null, 1, 2), np.moveaxis(counted, 1, 2))

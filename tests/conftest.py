@@ -1,0 +1,63 @@
+"""What many tests share: one small simulated subject, its sessions embedded, and one set of workers."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from distributed import Client
+
+from mesodask import load_or_embed, simulate_subject, track_neurons
+from mesodask.compute.cluster import local_client
+from mesodask.io.alf import write_one_tables
+from mesodask.simulate import SimulatedSubject
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
+
+
+@pytest.fixture(scope="session")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSubject:
+    """Three days of 2 FOVs x 60 ROIs that code all four targets; never to be written to."""
+    return simulate_subject(tmp_path_factory.mktemp("subject"), n_days=3, n_trials=240, seed=11)
+
+
+@pytest.fixture(scope="session")
+def sessions(subject: SimulatedSubject) -> list[xr.Dataset]:
+    """The subject's session stores, in date order."""
+    return [load_or_embed(eid, one=subject.one_dir, rastermap=False) for eid in subject.eids]
+
+
+@pytest.fixture(scope="session")
+def tracked(subject: SimulatedSubject) -> xr.Dataset:
+    """The neurons of all three days."""
+    return track_neurons(subject.eids, one=subject.one_dir, roicat_root=subject.roicat_root)
+
+
+@pytest.fixture
+def copy(subject: SimulatedSubject, tmp_path: Path) -> SimulatedSubject:
+    """A copy of the subject that a test may damage."""
+    target = tmp_path / "subject"
+    shutil.copytree(subject.folder, target, ignore=shutil.ignore_patterns("meso"))
+    return SimulatedSubject.open(target)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """Two workers, for all tests that do not care which."""
+    with local_client(2) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A writable ONE folder with the real motor cortex recording; skips, and says so, where it is absent."""
+    source = SHARED / "m1" / "one"
+    if not source.is_dir():
+        pytest.skip("the real recordings (../shared/real) are not on this machine")
+    folder = tmp_path_factory.mktemp("m1") / "one"
+    shutil.copytree(source, folder)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    write_one_tables(folder)
+    return folder

@@ -1,0 +1,315 @@
+"""Neuron-dropping curves on real workers: right, the same however they are computed, and never computed twice."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client, LocalCluster
+
+from mesodask import load_or_embed, ndc, neuron_dropping_curves, run_features, simulate_subject, summarize
+from mesodask.compute import runner
+from mesodask.errors import NothingToDecodeError, SettingsError, StoreError, TasksFailedError, TrackingError
+from mesodask.io.runstore import RunStore
+from mesodask.numerics import seeds
+from mesodask.numerics.crossval import cross_val_scores
+from mesodask.numerics.nulls import null_labels
+from mesodask.settings import NdcSettings
+from mesodask.simulate import SimulatedSubject
+
+SMALL = {"ks": (4, 16), "R": 12, "n_label_shuffles": 19}
+Run = Callable[..., RunStore]
+
+
+@pytest.fixture
+def run(subject: SimulatedSubject, sessions: list[xr.Dataset], client: Client, tmp_path: Path) -> Run:
+    """Runs curves of the shared subject in a cache of this test, on stores that are embedded already."""
+    data = tmp_path / "data"
+    data.mkdir(parents=True)
+    for session in sessions:
+        source = Path(session.encoding["source"])
+        (data / source.name).symlink_to(source)
+
+    def compute(**options: object) -> RunStore:
+        settings = SMALL | {"eids": subject.eids, "client": client} | options
+        return neuron_dropping_curves(
+            one=subject.one_dir, cache_dir=tmp_path, roicat_root=subject.roicat_root, **settings
+        )
+
+    return compute
+
+
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[runner.Task]]:
+    """Every task that reaches the runner."""
+    tasks: list[runner.Task] = []
+    original = runner.run_tasks
+
+    def count(client: Client, plan: object, *args: object, **options: object) -> object:
+        listed = list(plan)  # type: ignore[call-overload]
+        tasks.extend(listed)
+        return original(client, listed, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "run_tasks", count)
+    return tasks
+
+
+def test_scores_are_those_of_the_definition(run: Run, subject: SimulatedSubject) -> None:
+    """A few scores again, from the stored features, by hand."""
+    store = run(targets=("choice", "block"))
+    settings = NdcSettings(**SMALL)
+    n_shared = store.tracked().sizes["neuron"]
+    for target in ("choice", "block"):
+        scores = store.scores(target)
+        assert scores["k"].values.tolist() == [4, 16, n_shared]
+        features = store.features(target, subject.eids[1])
+        decoded = features["decoded"].values
+        X, y = features["X"].values[decoded], features["y"].values[decoded]
+        for resample in (0, 11):
+            order = seeds.generator(0, "neurons", resample).permutation(n_shared)
+            fold_seed = seeds.integer_seed(0, "folds", subject.eids[1], target, resample)
+            labels = features["null_label"].values[[0, 18]][:, decoded]
+            for k in (4, n_shared):
+                by_hand = cross_val_scores(X[:, order[:k]], np.column_stack([y, labels.T]), seed=fold_seed)
+                one = scores.isel(session=1, resample=resample).sel(k=k)
+                assert float(one["score"]) == pytest.approx(by_hand[0], abs=5e-4)
+                np.testing.assert_allclose(one["null_score"].values[[0, 18]], by_hand[1:], atol=5e-4)
+    assert scores.sizes["resample"] == settings.R
+
+
+def test_decoded_trials_are_balanced_equalised_and_in_order(run: Run, subject: SimulatedSubject) -> None:
+    store = run()
+    for target in store.targets():
+        counts = []
+        for eid in subject.eids:
+            features = store.features(target, eid)
+            y = features["y"].values[features["decoded"].values]
+            counts.append((y.sum(), len(y) - y.sum()))
+            assert (np.diff(features["trial_index"].values) > 0).all()
+        assert len(set(counts)) == 1
+        assert counts[0][0] == counts[0][1]
+        smallest = min(np.bincount(store.features(target, eid)["y"].values).min() for eid in subject.eids)
+        assert counts[0][0] == smallest
+
+
+def test_circular_null_keeps_the_labels_sequence(run: Run, subject: SimulatedSubject) -> None:
+    features = run(targets="choice").features("choice", subject.eids[0])
+    decoded = features["decoded"].values
+    y, labels = features["y"].values[decoded], features["null_label"].values[:, decoded]
+    doubled = np.concatenate([y, y])
+    shifts = {next(s for s in range(len(y)) if (doubled[s : s + len(y)] == row).all()) for row in labels}
+    assert len(shifts) == len(labels)
+    assert 0 not in shifts
+    again = null_labels("circular", y, range(5), key=(0, "null", subject.eids[0], "choice"))
+    np.testing.assert_array_equal(labels[:5], again.T)
+
+
+def test_coded_targets_rise_and_are_significant(run: Run) -> None:
+    summary = summarize(run(n_label_shuffles=99))
+    assert (summary["status"] == "done").all()
+    rise = summary["mean"].isel(k=-1) - summary["mean"].isel(k=0)
+    assert (rise > 0.05).all()
+    np.testing.assert_allclose(summary["p_largest"], 1 / 100)
+    assert (summary["ceiling"] > summary["null_high"].isel(k=-1)).all()
+    assert np.isfinite(summary["k_star"]).all()
+
+
+def test_finished_run_submits_nothing(run: Run, submitted: list[runner.Task]) -> None:
+    first = run(targets="choice")
+    assert len(submitted) == 3 * 2
+    submitted.clear()
+    second = run(targets="choice")
+    assert submitted == []
+    assert second.path == first.path
+
+
+def same_scores(one: RunStore, other: RunStore, targets: tuple[str, ...]) -> None:
+    for target in targets:
+        a, b = one.scores(target), other.scores(target)
+        for name in ("score", "null_score"):
+            np.testing.assert_array_equal(a[name].values, b[name].values)
+
+
+def test_growing_computes_the_missing_and_nothing_else(run: Run, submitted: list[runner.Task], tmp_path: Path) -> None:
+    store = run(targets="choice")
+    for options, ks in (
+        ({"targets": ("choice", "block")}, {4, 16}),
+        ({"targets": ("choice", "block"), "ks": (4, 8, 16)}, {8}),
+        ({"targets": ("choice", "block"), "ks": (4, 8, 16), "R": 25}, {4, 8, 16}),
+        ({"targets": ("choice", "block"), "ks": (4, 8, 16), "R": 25, "n_label_shuffles": 120}, {4, 8, 16}),
+    ):
+        submitted.clear()
+        run(**options)
+        blocks = [task.arguments[0] for task in submitted]
+        assert {k for b in blocks for k in b.ks} - {store.tracked().sizes["neuron"]} == ks
+        if options.get("R") == 25 and "n_label_shuffles" not in options:
+            assert {b.resamples.start for b in blocks} == {10, 20}
+        if options["targets"] == ("choice", "block") and "ks" not in options:
+            assert {b.target for b in blocks} == {"block"}
+    kept = tmp_path / "grown.zarr"
+    shutil.move(store.path, kept)
+    fresh = run(targets=("choice", "block"), ks=(4, 8, 16), R=25, n_label_shuffles=120)
+    same_scores(RunStore(kept), fresh, ("choice", "block"))
+
+
+def test_same_numbers_however_computed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = run(targets=("choice", "block"))
+    kept = tmp_path / "kept.zarr"
+    shutil.move(processes.path, kept)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=3, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as threads,
+    ):
+        original = runner.run_tasks
+        monkeypatch.setattr(
+            runner, "run_tasks", lambda client, plan, *a, **o: original(client, list(plan)[::-1], *a, **o)
+        )
+        reversed_in_threads = run(targets=("choice", "block"), client=threads)
+    same_scores(RunStore(kept), reversed_in_threads, ("choice", "block"))
+
+
+def test_a_run_goes_on_where_it_stopped(
+    run: Run, submitted: list[runner.Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = 0
+    original = RunStore.write_scores
+
+    def stop_after_two(self: RunStore, *args: object) -> None:
+        nonlocal done
+        if done == 2:
+            raise KeyboardInterrupt
+        done += 1
+        original(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RunStore, "write_scores", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        run(targets="choice")
+    monkeypatch.undo()
+    n_all = len(submitted)
+    store = run(targets="choice")
+    assert store.scores("choice")["finished"].all()
+    assert n_all == 6
+
+
+def fail_for_resample_10(block: ndc.Block, settings: NdcSettings) -> object:
+    if block.resamples.start == 10:
+        raise RuntimeError("no such luck")
+    return ndc.score_block(block, settings)
+
+
+def test_failed_tasks_are_told_and_the_rest_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    original = ndc._task
+    monkeypatch.setattr(
+        ndc,
+        "_task",
+        lambda block, settings: runner.Task(
+            original(block, settings).key + "-bad", fail_for_resample_10, (block, settings), {"target": block.target}
+        ),
+    )
+    with pytest.raises(TasksFailedError, match=r"3 tasks failed.*no such luck") as caught:
+        run(targets="choice")
+    assert caught.value.exit_status == 1
+    monkeypatch.undo()
+    store = RunStore(next((tmp_path / "decoding").glob("*.zarr")))
+    assert store.path.with_suffix(".failures.jsonl").read_text().count("\n") == 3
+    scores = store.scores("choice")
+    assert scores["finished"].values[:, :, :10].all()
+    assert not scores["finished"].values[:, :, 10:].any()
+    assert scores["status"].values.tolist() == ["partial"] * 3
+    assert run(targets="choice").scores("choice")["status"].values.tolist() == ["done"] * 3
+
+
+def test_settings_that_change_a_score_make_another_run(run: Run) -> None:
+    paths = {
+        run(targets="choice", R=2, n_label_shuffles=0, **options).path
+        for options in ({}, {"seed": 1}, {"metric": "accuracy"}, {"C": 0.1}, {"folds": "contiguous"},
+                        {"sampling": "frames"}, {"equalize_trials": False}, {"cv_splits": 4}, {"null": "permute"})
+    }  # fmt: skip
+    assert len(paths) == 9
+    assert run(targets="choice", R=3, ks=(8,), n_label_shuffles=2).path in paths
+
+
+def test_rebuilt_session_of_the_same_data_keeps_the_scores(
+    copy: SimulatedSubject, client: Client, submitted: list[runner.Task]
+) -> None:
+    options = SMALL | {"one": copy.one_dir, "roicat_root": copy.roicat_root, "client": client, "targets": "choice"}
+    neuron_dropping_curves(copy.eids, **options)
+    load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False, rerun=True)
+    submitted.clear()
+    neuron_dropping_curves(copy.eids, **options)
+    assert submitted == []
+    path = copy.session_folder(copy.eids[0]) / "alf" / "FOV_00" / "mpci.ROIActivityDeconvolved.npy"
+    np.save(path, np.load(path)[::-1])
+    load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False, rerun=True)
+    with pytest.raises(StoreError, match="rerun=True"):
+        neuron_dropping_curves(copy.eids, **options)
+    neuron_dropping_curves(copy.eids, rerun=True, **options)
+    assert len(submitted) == 6
+
+
+def test_one_session_alone(run: Run, subject: SimulatedSubject) -> None:
+    store = run(eids=subject.eids[:1], targets="choice", R=2, n_label_shuffles=0)
+    assert store.tracked().sizes["session"] == 1
+    assert store.tracked().sizes["neuron"] > 100
+
+
+def test_skips_have_their_reasons(run: Run, subject: SimulatedSubject) -> None:
+    few = {"targets": ("feedback", "choice"), "R": 2, "n_label_shuffles": 5}
+    features = [run(**few).features("feedback", eid) for eid in subject.eids]
+    counts = [np.bincount(dataset["y"].values, minlength=2).min() for dataset in features]
+    needed = int(np.sort(counts)[1])
+    store = run(**few, min_per_class=needed)
+    feedback = store.scores("feedback")
+    expected = ["skipped" if n < needed else "done" for n in counts]
+    assert "skipped" in expected
+    assert feedback["status"].values.tolist() == expected
+    for status, reason in zip(expected, feedback["reason"].values, strict=True):
+        assert bool(reason) == (status == "skipped")
+    assert f"at least {needed} of each needed" in feedback["reason"].values[expected.index("skipped")]
+    assert summarize(store)["status"].sel(target="feedback").values.tolist() == expected
+
+
+def test_nothing_to_decode_is_an_error_with_all_reasons(run: Run) -> None:
+    with pytest.raises(NothingToDecodeError) as caught:
+        run(targets=("choice", "block"), min_per_class=150)
+    assert str(caught.value).count("at least 150") == 6
+
+
+def test_session_without_trials_is_skipped(copy: SimulatedSubject, client: Client) -> None:
+    from mesodask.io.alf import write_one_tables
+
+    for path in copy.session_folder(copy.eids[1]).rglob("_ibl_trials*"):
+        path.unlink()
+    write_one_tables(copy.one_dir)
+    store = neuron_dropping_curves(
+        copy.eids, one=copy.one_dir, roicat_root=copy.roicat_root, client=client, **SMALL, targets="choice"
+    )
+    assert store.scores("choice")["status"].values.tolist() == ["done", "skipped", "done"]
+    assert "has no trials" in store.scores("choice")["reason"].values[1]
+
+
+def test_no_shared_neuron_and_wrong_arguments(tmp_path: Path, run: Run, tracked: xr.Dataset) -> None:
+    lonely = simulate_subject(tmp_path / "lonely", n_days=2, n_trials=30, persistence=0.0)
+    with pytest.raises(TrackingError, match="share no neuron"):
+        neuron_dropping_curves(lonely.eids, one=lonely.one_dir, roicat_root=lonely.roicat_root)
+    with pytest.raises(TrackingError, match="no session"):
+        run(eids=())
+    with pytest.raises(TrackingError, match="differ in sessions"):
+        run(tracked=tracked.isel(session=[0, 1]))
+    with pytest.raises(SettingsError, match="did you mean 'n_label_shuffles'"):
+        run(n_label_shufles=3)
+    with pytest.raises(SettingsError, match="ks"):
+        run(ks=(0, 8))
+
+
+def test_given_neurons_are_taken(run: Run, tracked: xr.Dataset) -> None:
+    store = run(tracked=tracked.isel(neuron=slice(0, 10)), targets="choice", R=2, n_label_shuffles=0)
+    assert store.scores("choice")["k"].values.tolist() == [4, 10]
+
+
+def test_whole_batches_are_stored(run: Run, subject: SimulatedSubject) -> None:
+    store = run(targets="block", R=1, n_label_shuffles=3)
+    assert store.features("block", subject.eids[0]).sizes["shuffle"] == run_features.NULL_BATCH
+    assert store.scores("block")["null_score"].sizes["shuffle"] == 3
