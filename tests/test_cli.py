@@ -1,0 +1,147 @@
+"""The command line as a user meets it: what it prints, and how it ends."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mesodask import simulate_subject
+from mesodask.cli import main
+from mesodask.simulate import SimulatedSubject
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_demo_and_again(tmp_path: Path) -> None:
+    """In processes of its own, as a user runs it."""
+    command = [sys.executable, "-m", "mesodask", "demo", "--dir", str(tmp_path)]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert "http://127.0.0.1" in first.stderr
+    assert (tmp_path / "demo_ndc.png").stat().st_size > 50_000
+    rows = [line for line in first.stdout.splitlines() if re.match(r"(choice|feedback|stimulus|block) ", line)]
+    assert len(rows) == 4 * 4
+    assert all("0.0099" in row for row in rows)
+    assert "nothing was computed again" not in first.stdout
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "nothing was computed again" in second.stdout
+    assert [line for line in second.stdout.splitlines() if re.match(r"(choice|feedback|stimulus|block) ", line)] == rows
+
+
+def test_simulate_embed_track(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "simulate", tmp_path / "sim", "--days", 2, "--rois", "20,30", "--trials", 30)
+    assert status == 0
+    one, roicat = tmp_path / "sim" / "one", tmp_path / "sim" / "chronic_csv"
+    assert str(one) in out
+    eids = re.findall(r"^[0-9a-f-]{36}", out, re.MULTILINE)
+    assert len(eids) == 2
+    status, out, _ = run(capsys, "embed", "--subject", "SP072", "--one", one, "--no-rastermap")
+    assert status == 0
+    assert [Path(line).stem for line in out.splitlines()] == eids
+    status, out, _ = run(capsys, "track", *eids, "--one", one, "--roicat-root", roicat)
+    assert status == 0
+    assert re.search(r"\d+ neurons in all 2 sessions", out)
+
+
+def test_ndc_and_plot(subject: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(
+        capsys, "ndc", "--subject", "SP072", "--one", subject.one_dir, "--roicat-root", subject.roicat_root,
+        "--cache-dir", tmp_path / "meso", "--targets", "choice", "--ks", "4,16", "--resamples", 3, "--shuffles", 9,
+        "--figure", tmp_path / "a.png",
+    )  # fmt: skip
+    assert status == 0, err
+    assert out.count("choice  ") == 3
+    assert (tmp_path / "a.png").exists()
+    store = next((tmp_path / "meso" / "decoding").glob("*.zarr"))
+    status, _, _ = run(capsys, "plot", store, tmp_path / "b.pdf")
+    assert status == 0
+    assert (tmp_path / "b.pdf").read_bytes().startswith(b"%PDF")
+
+
+MISSING = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+
+
+@pytest.fixture(scope="module")
+def lonely(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSubject:
+    """Two sessions that share no neuron."""
+    return simulate_subject(
+        tmp_path_factory.mktemp("lonely"), n_days=2, n_trials=20, rois_per_fov=(10,), persistence=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (f"embed {MISSING} --one {{one}}", "not in the ONE tables"),
+        ("embed what --one {one}", "is no eid"),
+        ("embed --one {one}", "either by their eids or by --subject"),
+        (f"embed {MISSING} --subject SP072 --one {{one}}", "either by their eids or by --subject"),
+        ("embed --subject SP1 --one {one}", "subjects there: SP072"),
+        (f"embed {MISSING} --one {{empty}}", "no ONE tables here"),
+        (f"embed {MISSING} --one {{empty}}/nowhere", "no such folder"),
+        ("track {eid} --one {one}", "1 session given"),
+        ("track {eid} {eid} --one {one}", "more than once"),
+        ("ndc {both} --one {one} --roicat-root {roicat}", "share no neuron"),
+        ("ndc --one {one}", "either by their eids or by --subject"),
+        ("ndc {eid} --one {one} --ks 8,x", "comma-separated"),
+        ("ndc {eid} --one {one} --metric aux", "metric"),
+        ("ndc {eid} --one {one} --targets choise", "did you mean 'choice'"),
+        ("plot {empty} x.png", "no run store here"),
+        ("nonsense", "No such command"),
+        ("ndc --what", "No such option"),
+    ],
+)
+def test_errors_are_words_and_status_2(
+    lonely: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, words: str
+) -> None:
+    filled = command.format(
+        one=lonely.one_dir, roicat=lonely.roicat_root, empty=tmp_path, eid=lonely.eids[0], both=" ".join(lonely.eids)
+    )
+    status, out, err = run(capsys, *shlex.split(filled))
+    assert status == 2
+    assert words in err
+    assert "Traceback" not in err + out
+
+
+def test_debug_shows_the_traceback(lonely: SimulatedSubject) -> None:
+    command = [sys.executable, "-m", "mesodask", "--debug", "embed", MISSING, "--one", str(lonely.one_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+    assert "SessionNotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["", "demo", "simulate", "embed", "track", "ndc", "plot"])
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    status, out, _ = run(capsys, *command.split(), "--help")
+    assert status == 0
+    assert f"mesodask {command}".strip() in out
+    if command:
+        assert "Example: mesodask" in out
+
+
+def test_readme_python_runs_as_pasted(tmp_path: Path) -> None:
+    code = README.read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "pasted.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "pasted.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.count("done") == 8
+    assert (tmp_path / "ndc.png").exists()
+
+
+def test_readme_map_is_true() -> None:
+    """Every room of the map is there, and every module is in the map."""
+    block = README.read_text().split("```\nmesodask/\n")[1].split("```")[0]
+    named = {line.split()[0].rstrip("/") for line in block.splitlines() if line.strip()}
+    package = README.parent / "mesodask"
+    there = {p.name for p in package.iterdir() if p.name[0] not in "_." and p.name != "py.typed"}
+    assert named == there
