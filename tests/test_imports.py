@@ -27,6 +27,7 @@ RANK = {
     "ndc": 7,
     "demo": 8,
     "cli": 9,
+    "__main__": 10,
 }
 ONLY_IN = {
     "one": {"io/alf.py"},
