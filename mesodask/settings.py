@@ -113,12 +113,11 @@ class NdcSettings(_Frozen):
 
     Examples
     --------
-    >>> # doctest: +ELLIPSIS
     >>> NdcSettings(R=10).ks[:3]
     (8, 16, 32)
-    >>> NdcSettings(targets=("choise",))
+    >>> NdcSettings(targets=("choise",))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    mesodask.errors.SettingsError: targets: 'choise' is no target; did you mean 'choice'? (choice, ...)
+    mesodask.errors.SettingsError: targets: 'choise' is no target; did you mean 'choice'? (choice, ...
     """
 
     targets: tuple[str, ...] = SESSION_TARGETS
