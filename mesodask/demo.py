@@ -1,6 +1,5 @@
 """The whole road on a simulated subject of four days: what ``mesodask demo`` runs."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from mesodask import sessions
-from mesodask.errors import DataError
 from mesodask.figures import plot_ndc
 from mesodask.io import alf, cache, stores
 from mesodask.io.runstore import RunStore
@@ -68,29 +66,43 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
     -------
     Demo
     """
-    began = time.time()
+    worked = False
+
+    def watch(stage: str, done: int, total: int) -> None:
+        nonlocal worked
+        worked |= stage not in ("sessions", "features") and done < total
+        progress(stage, done, total)
+
     figure = folder / "demo_ndc.png"
-    with _workers_if_needed(folder, figure, announce) as client:
-        subject = _subject(folder, progress)
-        _embed(subject, client, progress)
+    with _workers_if_needed(folder, announce) as client:
+        subject = simulate_subject(
+            folder,
+            subject="DEMO_001",
+            n_days=4,
+            rois_per_fov=(180, 180),
+            n_trials=300,
+            seed=1,
+            progress=lambda done, total: watch("simulate", done, total),
+        )
+        _embed(subject, client, watch)
         run = neuron_dropping_curves(
             subject.eids,
             one=subject.one_dir,
             roicat_root=subject.roicat_root,
             client=client,
-            progress=progress,
+            progress=watch,
             settings=CURVES,
         )
         summary = summarize(run)
-        if client is not None or not figure.exists():
+        if worked or not figure.exists():
             plot_ndc(summary, save=figure)
-    return Demo(subject, run, summary, figure, reused=figure.stat().st_mtime < began)
+    return Demo(subject, run, summary, figure, reused=not worked)
 
 
 @contextmanager
-def _workers_if_needed(folder: Path, figure: Path, announce: Callable[[str], None]) -> "Iterator[Client | None]":
-    """Start workers, unless the demo seems to be finished; what is then missing after all starts its own."""
-    if figure.exists():
+def _workers_if_needed(folder: Path, announce: Callable[[str], None]) -> "Iterator[Client | None]":
+    """Start workers, unless the demo is finished."""
+    if any(_is_finished(RunStore(path)) for path in (folder / "one" / "meso" / "decoding").glob("*.zarr")):
         announce(f"found a finished demo in {folder}")
         yield None
         return
@@ -101,21 +113,10 @@ def _workers_if_needed(folder: Path, figure: Path, announce: Callable[[str], Non
         yield client
 
 
-def _subject(folder: Path, progress: Progress) -> SimulatedSubject:
-    try:
-        subject = SimulatedSubject.open(folder)
-    except DataError:
-        subject = simulate_subject(
-            folder,
-            subject="DEMO_001",
-            n_days=4,
-            rois_per_fov=(180, 180),
-            n_trials=300,
-            seed=1,
-            progress=lambda done, total: progress("simulate", done, total),
-        )
-    progress("simulate", len(subject.eids), len(subject.eids))
-    return subject
+def _is_finished(run: RunStore) -> bool:
+    return set(run.targets()) >= set(CURVES.targets) and all(
+        (run.scores(target)["status"] == "done").all() for target in CURVES.targets
+    )
 
 
 def _embed(subject: SimulatedSubject, client: "Client | None", progress: Progress) -> None:
@@ -123,8 +124,8 @@ def _embed(subject: SimulatedSubject, client: "Client | None", progress: Progres
     one = alf.connect(subject.one_dir)
     data = cache.cache_folder(None, one)
     paths = [cache.session_store(data, eid) for eid in subject.eids]
-    for done, eid in enumerate(subject.eids):
-        progress("embed", done, len(paths))
+    for done, (eid, path) in enumerate(zip(subject.eids, paths, strict=True)):
+        progress("embed", done + path.exists(), done + 1)
         sessions.load_or_embed(eid, one=one, rastermap=False)
     progress("embed", len(paths), len(paths))
     unsorted = [path for path in paths if not stores.has_group(path, "order")]

@@ -6,7 +6,6 @@ neurons. A task reads its features from the run store and returns scores; this p
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -19,8 +18,8 @@ import numpy as np
 import xarray as xr
 
 from mesodask import run_features, sessions, tracking
-from mesodask.errors import TasksFailedError, TrackingError
-from mesodask.io import alf, cache
+from mesodask.errors import SettingsError, TasksFailedError, TrackingError
+from mesodask.io import alf, cache, stores
 from mesodask.io.runstore import RESAMPLE_CHUNK, RunStore
 from mesodask.numerics import seeds
 from mesodask.settings import TARGETS, NdcSettings, short_hash
@@ -75,7 +74,7 @@ def neuron_dropping_curves(
     client : distributed.Client, optional
         Where to compute; by default workers are started on this machine, and stopped at the end.
     rerun : bool
-        Forget the stored scores of this run and compute all anew.
+        Forget the stored scores of these targets and compute them anew.
     progress : callable(stage, done, total), optional
         Called as the work goes on.
     settings : NdcSettings, optional
@@ -97,18 +96,22 @@ def neuron_dropping_curves(
     TasksFailedError
         Some tasks failed for good; all else is stored, and ``failures.jsonl`` beside the store has the tracebacks.
     """
+    if settings is not None and options:
+        raise SettingsError(f"both settings= and {', '.join(options)} are given; give all settings in one way")
     settings = settings or NdcSettings(**options)
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     report = progress or _silent
     paths = _embed(eids, one, folder, report)
     tracked = _shared_neurons(paths, one, roicat_root, tracked, neurons_only)
-    store = RunStore(cache.run_store(folder, run_prefix(tracked, settings)))
-    if rerun and store.path.exists():
-        shutil.rmtree(store.path)
-    if not store.exists():
-        store.create(tracked, _run_attributes(tracked, settings))
     session_paths = [paths[eid] for eid in tracked["session"].values]
+    store = RunStore(cache.run_store(folder, run_prefix(tracked, session_paths, settings)))
+    if not store.exists():
+        store.create(tracked)
+    elif rerun:
+        store.forget(settings.targets)
+    store.update_attributes(_run_attributes(tracked, settings))
+    _failures_file(store).unlink(missing_ok=True)
     run_features.prepare(store, tracked, session_paths, settings, report)
     _compute(store, tracked, settings, client, report)
     return store
@@ -149,6 +152,8 @@ def _shared_neurons(
         tracked = tracking.all_neurons(sessions.open_session(*paths.values()), neurons_only=neurons_only)
     else:
         tracked = tracking.track_neurons(list(paths), one=one, roicat_root=roicat_root, neurons_only=neurons_only)
+    if tracked.sizes["neuron"] == 0 and len(paths) == 1:
+        raise TrackingError(f"session {next(iter(paths))} has no ROI that is flagged as a cell")
     if tracked.sizes["neuron"] == 0:
         raise TrackingError(
             f"the {tracked.sizes['session']} sessions ({', '.join(tracked['date'].values)}) share no neuron; "
@@ -157,13 +162,14 @@ def _shared_neurons(
     return tracked
 
 
-def run_prefix(tracked: xr.Dataset, settings: NdcSettings) -> str:
+def run_prefix(tracked: xr.Dataset, session_paths: Sequence[Path], settings: NdcSettings) -> str:
     """Name a run: subject, first and last date, number of sessions, and a hash of all that changes a score."""
     identity = short_hash(
         {
             "eids": tracked["session"].values.tolist(),
             "uids": tracked["cluster_uid"].values.tolist(),
             "rows": tracked["roi"].values.tolist(),
+            "signals": [stores.attributes(path)["signal_kind"] for path in session_paths],
             "settings": settings.score_identity(),
         }
     )
@@ -334,13 +340,20 @@ def _compute(
     for target in settings.targets:
         for session, eid in enumerate(eids):
             if run_features.is_decoded(store, target, eid):
-                left = any(True for _ in _blocks(store, target, session, ks, settings))
+                left = _anything_missing(store, target, session, eid)
                 store.write_session(target, session, status="partial" if left else "done")
     if failures:
         raise TasksFailedError(
             f"{len(failures)} tasks failed, e.g. {failures[0].error}; all other scores are stored. Tracebacks are in "
             f"{_failures_file(store)}; call again to try only what is missing"
         )
+
+
+def _anything_missing(store: RunStore, target: str, session: int, eid: str) -> bool:
+    """Tell whether any score that the store has room for is missing, also one that an earlier, larger run asked for."""
+    ks, R, n_shuffles = store.extent(target)
+    n_null = store.feature_attributes(target, eid)["n_null"]
+    return bool(store.missing(target, session, ks, R, min(n_shuffles, n_null)).any())
 
 
 def _run_plan(

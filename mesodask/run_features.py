@@ -164,6 +164,8 @@ def _finish_target(store: RunStore, target: str, paths: dict[str, Path], setting
     skipped = {eid: _skip_reason(store, target, eid, y, settings.min_per_class) for eid, y in labels.items()}
     sizes = {eid: int(np.bincount(y, minlength=2).min()) for eid, y in labels.items() if not skipped[eid]}
     for eid in unfinished:
+        # until the end of this pass nothing of it counts, so that a kill in its middle is no harm
+        store.update_features(target, eid, {"n_null_asked": -1})
         n_per_class = min(sizes.values()) if settings.equalize_trials and sizes else sizes.get(eid, 0)
         decoded = np.zeros(len(labels[eid]), dtype=bool)
         null_labels = np.empty((0, len(decoded)), dtype=np.int8)

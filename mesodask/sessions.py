@@ -23,6 +23,7 @@ Signal = Literal["deconvolved", "fluorescence", "corrected"]
 # a block of rows is read from one memory map and becomes whole chunks; see benchmarks for the choice
 ROI_CHUNK, TIME_CHUNK = 64, 8192
 WHEEL_CHUNK = 1 << 16
+REBUILD = "build it again with load_or_embed(eid, rerun=True), or mesodask embed EID --rerun"
 
 
 def load_or_embed(
@@ -67,14 +68,33 @@ def load_or_embed(
         ONE knows no such session.
     DataError
         A file of the session is missing or damaged; nothing is written.
+    StoreError
+        The store is damaged, or was built from files that have changed since.
     """
     one = alf.connect(one)
-    path = cache.session_store(cache.cache_folder(cache_dir, one), str(eid), signal)
+    files = alf.SessionFiles(one, eid)
+    path = cache.session_store(cache.cache_folder(cache_dir, one), files.info.eid, signal)
     if rerun or not path.exists():
-        embed(alf.SessionFiles(one, eid), path, signal=signal, collection=collection)
+        embed(files, path, signal=signal, collection=collection, replace=rerun)
+    else:
+        _check_sources(files, path)
     if rastermap and not stores.has_group(path, "order"):
         write_order(path)
     return open_session(path)
+
+
+def _check_sources(files: alf.SessionFiles, path: Path) -> None:
+    """Raise :class:`StoreError` if the session's files are no longer those that the store was built from.
+
+    Rows of tracked neurons are counted in the files: a store of other files would give other neurons without a word.
+    """
+    sources: dict[str, int] = stores.attributes(path).get("sources", {})
+    folder = files.info.path
+    changed = [n for n, size in sources.items() if (folder / n).exists() and (folder / n).stat().st_size != size]
+    then = sorted({name.split("/")[1] for name in sources})
+    if changed or then != files.fov_names():
+        what = f"{changed[0]} has changed" if changed else f"the FOVs were {', '.join(then)}"
+        raise StoreError(f"{path}: built from other files than {folder} holds now ({what}); {REBUILD}")
 
 
 def open_session(path: Path) -> xr.Dataset:
@@ -87,10 +107,7 @@ def open_session(path: Path) -> xr.Dataset:
     """
     found = stores.attributes(path).get("schema_version")
     if path.exists() and found != schema.SCHEMA_VERSION:
-        raise StoreError(
-            f"{path}: schema version {found}, this mesodask reads {schema.SCHEMA_VERSION}; "
-            "build it again with rerun=True"
-        )
+        raise StoreError(f"{path}: schema version {found}, this mesodask reads {schema.SCHEMA_VERSION}; {REBUILD}")
     session = stores.open_group(path, schema=schema.SESSION)
     session.encoding["source"] = str(path)
     return session
@@ -136,7 +153,14 @@ def neurons(session: xr.Dataset) -> np.ndarray:
     return np.flatnonzero(session["is_neuron"].values)
 
 
-def embed(files: alf.SessionFiles, path: Path, *, signal: Signal | None = None, collection: str | None = None) -> None:
+def embed(
+    files: alf.SessionFiles,
+    path: Path,
+    *,
+    signal: Signal | None = None,
+    collection: str | None = None,
+    replace: bool = True,
+) -> None:
     """Build a session store from ALF files; it appears whole or not at all.
 
     Parameters
@@ -147,6 +171,8 @@ def embed(files: alf.SessionFiles, path: Path, *, signal: Signal | None = None, 
         Where the store shall be.
     signal, collection
         As in :func:`load_or_embed`.
+    replace : bool
+        Whether a store that another process has finished meanwhile is replaced.
 
     Raises
     ------
@@ -164,7 +190,7 @@ def embed(files: alf.SessionFiles, path: Path, *, signal: Signal | None = None, 
     wheel_data = behavior.read_wheel(files)
     described = _describe(fovs, _attributes(files, fovs, kind, source))
     stores.remove_partial(path.parent, path.name)
-    with stores.building(path) as temporary:
+    with stores.building(path, replace=replace) as temporary:
         stores.write_group(temporary, "", described)
         _write_signal(temporary, fovs)
         if columns:
@@ -178,9 +204,7 @@ def _check_frames(fovs: list[fov.Fov], files: alf.SessionFiles) -> None:
     first = fovs[0]
     for other in fovs[1:]:
         if len(other.times) != len(first.times):
-            signal = fov.SIGNAL_FILES
-            names = [next(n for n in f.sources if n.endswith(signal["deconvolved"]) or "Activity" in n)
-                     for f in (first, other)]  # fmt: skip
+            names = [next(n for n in f.sources if "Activity" in n) for f in (first, other)]
             raise DataError(
                 f"{len(first.times)} frames in {names[0]}, {len(other.times)} in {names[1]}; "
                 "all FOVs of a session must have the same number of frames",

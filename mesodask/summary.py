@@ -9,6 +9,7 @@ import xarray as xr
 from mesodask.errors import StoreError
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import inference
+from mesodask.settings import TARGETS
 
 LEVEL = 0.95
 
@@ -108,9 +109,7 @@ def settings_order(targets: list[str]) -> list[str]:
     >>> settings_order(["block", "choice"])
     ['choice', 'block']
     """
-    from mesodask.settings import SESSION_TARGETS
-
-    return sorted(targets, key=lambda name: (SESSION_TARGETS.index(name) if name in SESSION_TARGETS else 9, name))
+    return [name for name in TARGETS if name in targets] + sorted(set(targets) - set(TARGETS))
 
 
 def _summarize_target(scores: xr.Dataset, delta: float, seed: int) -> xr.Dataset:
@@ -126,14 +125,18 @@ def _summarize_session(scores: xr.Dataset, delta: float, seed: int) -> xr.Datase
     observed = scores["score"].values  # (k, resample)
     null = scores["null_score"].values.astype(float)  # (k, resample, shuffle)
     ks = scores["k"].values
-    finished = np.isfinite(observed)
-    mean = _mean(observed, finished)
+    finished = scores["finished"].values
+    defined = finished & np.isfinite(observed)
+    mean = _mean(observed, defined)
     low, high = inference.interval(observed, level=LEVEL, axis=1)
-    null_means = _null_means(null, finished)  # (k, shuffle)
+    null_means = _null_means(null, defined, scores["null_finished"].values)  # (k, shuffle)
     null_low, null_high = inference.interval(null_means, level=LEVEL, axis=1)
     p = inference.p_value(mean, null_means)
-    star = inference.k_star(ks, observed, delta, p=p[-1], key=(seed, "k_star", str(scores["session"].values)))
-    sd = np.sqrt(_mean((observed - mean[:, None]) ** 2, finished))
+    # a resample whose score is computed but not defined is no part of k*; one that is not computed makes it wait
+    undefined = (finished & ~defined).any(axis=0)
+    key = (seed, "k_star", str(scores["session"].values))
+    star = inference.k_star(ks, observed[:, ~undefined], delta, p=p[-1], key=key)
+    sd = np.sqrt(_mean((observed - mean[:, None]) ** 2, defined))
     curves = {
         "mean": mean, "sd": sd, "low": low, "high": high, "null_mean": _mean(null_means, np.isfinite(null_means)),
         "null_low": null_low, "null_high": null_high, "p": p, "n_resamples": finished.sum(axis=1),
@@ -155,7 +158,10 @@ def _mean(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
     return np.divide(total, n, out=np.full(np.shape(n), np.nan), where=n > 0)
 
 
-def _null_means(null: np.ndarray, finished: np.ndarray) -> np.ndarray:
-    """Mean null score of each shuffle over the resamples whose score is finished, (k, shuffle)."""
-    counted = np.isfinite(null) & finished[:, :, None]
+def _null_means(null: np.ndarray, defined: np.ndarray, null_finished: np.ndarray) -> np.ndarray:
+    """Mean null score of each shuffle over the resamples whose score counts, (k, shuffle).
+
+    A shuffle that is not computed on all of them yet is NaN: observed and null means are over the same resamples.
+    """
+    counted = np.isfinite(null) & defined[:, :, None] & null_finished[:, None, :]
     return _mean(np.moveaxis(null, 1, 2), np.moveaxis(counted, 1, 2))

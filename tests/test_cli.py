@@ -1,9 +1,13 @@
 """The command line as a user meets it: what it prints, and how it ends."""
 
+import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +38,72 @@ def test_demo_and_again(tmp_path: Path) -> None:
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "nothing was computed again" in second.stdout
     assert [line for line in second.stdout.splitlines() if re.match(r"(choice|feedback|stimulus|block) ", line)] == rows
+
+
+def test_demo_that_lost_its_run_says_what_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mesodask import demo
+    from mesodask.settings import NdcSettings
+
+    monkeypatch.setattr(demo, "CURVES", NdcSettings(ks=(8,), R=2, n_label_shuffles=0))
+    said: list[str] = []
+    first = demo.run_demo(tmp_path, progress=lambda *_: None, announce=said.append)
+    shutil.rmtree(first.run.path)
+    again = demo.run_demo(tmp_path, progress=lambda *_: None, announce=said.append)
+    assert [first.reused, again.reused] == [False, False]
+    assert [line.startswith("watch the workers") for line in said] == [True, True]
+    assert demo.run_demo(tmp_path, progress=lambda *_: None, announce=said.append).reused
+    assert "found a finished demo" in said[-1]
+
+
+def test_skipped_sessions_leave_the_table_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+    import xarray as xr
+
+    from mesodask.cli.tables import print_summary
+
+    monkeypatch.setenv("COLUMNS", "80")
+    per_session = {n: (("target", "session"), [[0.9, np.nan]]) for n in
+                   ("ceiling", "k_star", "k_star_low", "k_star_high", "p_largest", "p_curve", "q")}  # fmt: skip
+    reason = "3 trials of class 1 and 40 of class 0, at least 10 of each needed; 200 dropped: no label"
+    summary = xr.Dataset(
+        per_session
+        | {
+            "n_trials": (("target", "session"), [[100, 0]]),
+            "status": (("target", "session"), [["partial", "skipped"]]),
+            "reason": (("target", "session"), [["", reason]]),
+        },
+        coords={"target": ["feedback"], "date": ("session", ["2025-01-13", "2025-01-14"])},
+        attrs={"subject": "S1", "n_shared": 3, "metric": "auc"},
+    )
+    print_summary(summary)
+    out = capsys.readouterr().out
+    assert re.search(r"feedback +2025-01-13 +100 +0.900 +1 \(1-1\) +0.9 +0.9 +0.9", out)
+    assert re.search(r"feedback +2025-01-14 +skipped", out)
+    assert f"2025-01-14, is skipped: {reason}" in out
+    assert "2025-01-13, is not finished" in out
+
+
+def test_interrupt_of_a_terminal_is_calm(subject: SimulatedSubject, tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole process group, workers included."""
+    command = [
+        sys.executable, "-m", "mesodask", "ndc", "--subject", "SP072", "--one", str(subject.one_dir),
+        "--roicat-root", str(subject.roicat_root), "--cache-dir", str(tmp_path), "--resamples", "2000",
+    ]  # fmt: skip
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.time() + 120
+    while not list(tmp_path.glob("decoding/*.zarr/choice/score/c/**/0")):
+        assert time.time() < deadline
+        assert running.poll() is None
+        time.sleep(0.2)
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "goes on from there" in err
+    assert "Traceback" not in err
 
 
 def test_simulate_embed_track(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +165,9 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSubject:
         ("ndc {eid} --one {one} --metric aux", "metric"),
         ("ndc {eid} --one {one} --targets choise", "did you mean 'choice'"),
         ("plot {empty} x.png", "no run store here"),
+        ("ndc {eid} --one {one} --figure {empty}/nowhere/x.png", "does not exist"),
+        ("ndc {eid} --one {one} --figure x.xyz", "ends in one of"),
+        ("embed {eid} --one {one} --cache-dir {eid_file}/sub", "Not a directory"),
         ("nonsense", "No such command"),
         ("ndc --what", "No such option"),
     ],
@@ -103,7 +176,12 @@ def test_errors_are_words_and_status_2(
     lonely: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, words: str
 ) -> None:
     filled = command.format(
-        one=lonely.one_dir, roicat=lonely.roicat_root, empty=tmp_path, eid=lonely.eids[0], both=" ".join(lonely.eids)
+        one=lonely.one_dir,
+        roicat=lonely.roicat_root,
+        empty=tmp_path,
+        eid=lonely.eids[0],
+        both=" ".join(lonely.eids),
+        eid_file=README,
     )
     status, out, err = run(capsys, *shlex.split(filled))
     assert status == 2

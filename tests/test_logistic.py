@@ -114,6 +114,24 @@ def test_data_decoded_without_error_stay_on_the_fast_path():
     assert not fits.refined.any()
 
 
+def test_each_trials_own_curvature_saves_iterations_where_the_kernel_reaches(monkeypatch):
+    U, labels = population("plain", 320, 512, 14, seed=5)
+    S = np.where(labels, 1, -1).astype(np.float32)
+    problem = logistic._Problem(U, len(S))
+    monkeypatch.setattr(logistic, "_MAX_ITERATIONS", 9)
+
+    def arrived():
+        A, F = np.zeros_like(S), np.zeros_like(S)
+        problem.minimise(S, A, F, 3e-4)
+        return problem.check(S, A, F)[0]
+
+    assert arrived().all()
+    problem.diagonal = np.float32(0)
+    assert not arrived().any()
+    # twins fill a third of the trial space
+    assert logistic._Problem(population("twins", 320, 200, 1, seed=5)[0], 14).diagonal == 0
+
+
 def test_a_fit_that_does_not_converge_says_so(monkeypatch):
     U, labels = population("plain", 60, 80, 3, seed=0)
     monkeypatch.setattr(logistic, "_MAX_ITERATIONS", 1)

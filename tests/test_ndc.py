@@ -183,14 +183,51 @@ def test_a_run_goes_on_where_it_stopped(
         done += 1
         original(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(RunStore, "write_scores", stop_after_two)
-    with pytest.raises(KeyboardInterrupt):
-        run(targets="choice")
-    monkeypatch.undo()
-    n_all = len(submitted)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "write_scores", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            run(targets="choice")
+    assert len(submitted) == 6
     store = run(targets="choice")
     assert store.scores("choice")["finished"].all()
-    assert n_all == 6
+    assert len(submitted) == 6 + 4
+
+
+def test_a_larger_run_that_stopped_is_told_as_such(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(targets="choice", R=10)
+    done = 0
+    original = RunStore.write_scores
+
+    def stop_after_one(self: RunStore, *args: object) -> None:
+        nonlocal done
+        if done:
+            raise KeyboardInterrupt
+        done += 1
+        original(self, *args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "write_scores", stop_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            run(targets="choice", R=20)
+    status = run(targets="choice", R=10).scores("choice")["status"].values.tolist()
+    assert sorted(status) == ["done", "partial", "partial"]
+    assert set(run(targets="choice", R=20).scores("choice")["status"].values) == {"done"}
+
+
+def test_rerun_forgets_the_targets_asked_for_and_no_others(run: Run, submitted: list[runner.Task]) -> None:
+    before = run(targets=("choice", "block")).scores("block")
+    submitted.clear()
+    store = run(targets="choice", rerun=True)
+    assert len(submitted) == 6
+    xr.testing.assert_equal(store.scores("block"), before)
+
+
+def test_delta_of_the_last_call_counts(run: Run) -> None:
+    options = {"targets": "choice", "n_label_shuffles": 0}
+    strict = summarize(run(**options, delta=0.0))
+    loose = summarize(run(**options, delta=0.5))
+    assert (loose["k_star"] == 4).all()
+    assert (strict["k_star"] > 4).all()
 
 
 def fail_for_resample_10(block: ndc.Block, settings: NdcSettings) -> object:
@@ -300,6 +337,8 @@ def test_no_shared_neuron_and_wrong_arguments(tmp_path: Path, run: Run, tracked:
         run(tracked=tracked.isel(session=[0, 1]))
     with pytest.raises(SettingsError, match="did you mean 'n_label_shuffles'"):
         run(n_label_shufles=3)
+    with pytest.raises(SettingsError, match="both settings= and"):
+        run(settings=NdcSettings(R=2))
     with pytest.raises(SettingsError, match="ks"):
         run(ks=(0, 8))
 

@@ -230,6 +230,30 @@ def test_second_call_opens_the_same_store(copy: SimulatedSubject) -> None:
     xr.testing.assert_equal(again.load(), xr.load_dataset(second.encoding["source"], engine="zarr", consolidated=False))
 
 
+def test_files_that_changed_since_are_told(copy: SimulatedSubject) -> None:
+    """A store of other files than tracking counts rows in would give other neurons."""
+    load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+    path = fov_file(copy, "mpciROIs.cellClassifier.npy")
+    probability = np.load(path)
+    np.save(path, probability[:-1])
+    with pytest.raises(StoreError, match=r"cellClassifier.npy has changed.*rerun"):
+        load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+    np.save(path, probability)
+    load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+    shutil.copytree(path.parent, path.parent.parent / "FOV_02")
+    write_one_tables(copy.one_dir)
+    with pytest.raises(StoreError, match=r"the FOVs were FOV_00, FOV_01"):
+        load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+
+
+def test_the_stores_are_enough_when_the_files_are_gone(copy: SimulatedSubject) -> None:
+    first = load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+    for path in copy.session_folder(copy.eids[0]).rglob("*.npy"):
+        path.unlink()
+    again = load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+    assert again.attrs["build_id"] == first.attrs["build_id"]
+
+
 def test_store_of_another_schema_is_refused(copy: SimulatedSubject, monkeypatch: pytest.MonkeyPatch) -> None:
     load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 99)

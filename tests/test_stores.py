@@ -1,5 +1,9 @@
 """Stores on disk: round trips, growth, and what a broken build leaves."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +69,29 @@ def test_building_replaces_in_one_step_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_orphans_of_killed_builds_are_swept(tmp_path: Path) -> None:
-    (tmp_path / ".a.zarr.0123abcd.partial").mkdir()
-    (tmp_path / ".b.zarr.0123abcd.partial").mkdir()
+    host = socket.gethostname()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = {
+        "orphan": f".a.zarr.{host}-{dead.pid}-0123abcd.partial",
+        "alive": f".a.zarr.{host}-{os.getpid()}-0123abcd.partial",
+        "elsewhere": f".a.zarr.another-host-{dead.pid}-0123abcd.partial",
+        "other store": f".b.zarr.{host}-{dead.pid}-0123abcd.partial",
+    }
+    for name in names.values():
+        (tmp_path / name).mkdir()
     stores.remove_partial(tmp_path, "a.zarr")
-    assert [p.name for p in tmp_path.iterdir()] == [".b.zarr.0123abcd.partial"]
+    assert {p.name for p in tmp_path.iterdir()} == set(names.values()) - {names["orphan"]}
+
+
+def test_a_store_that_another_process_finished_first_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    with stores.building(path, replace=False) as ours:
+        (ours / "ours").touch()
+        path.mkdir()
+        (path / "theirs").touch()
+    assert [p.name for p in path.iterdir()] == ["theirs"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_schema_violations_are_told(tmp_path: Path) -> None:
@@ -95,7 +118,7 @@ def test_damaged_metadata_is_a_store_error(tmp_path: Path) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> RunStore:
     store = RunStore(tmp_path / "run.zarr")
-    store.create(TRACKED, {"settings": {}})
+    store.create(TRACKED)
     store.reserve("choice", ["b", "a"], [8, 2], 20, 3, "d")
     return store
 

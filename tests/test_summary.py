@@ -39,7 +39,8 @@ def store(tmp_path_factory: pytest.TempPathFactory, known: dict[str, np.ndarray]
         {"subject": "S1"},
     )
     run = RunStore(tmp_path_factory.mktemp("runs") / "run.zarr")
-    run.create(tracked, {"subject": "S1", "settings": NdcSettings().model_dump(mode="json")})
+    run.create(tracked)
+    run.update_attributes({"subject": "S1", "settings": NdcSettings().model_dump(mode="json")})
     for target in ("block", "choice"):
         run.reserve(target, EIDS, KS, R, SHUFFLES, "d")
         for session in (0, 1):
@@ -111,7 +112,8 @@ def test_skipped_session_is_nan_with_its_reason(summary: xr.Dataset) -> None:
 
 def test_unfinished_largest_k_gives_no_ceiling(store: RunStore, tmp_path: Path, known: dict[str, np.ndarray]) -> None:
     run = RunStore(tmp_path / "half.zarr")
-    run.create(store.tracked().load(), store.attrs)
+    run.create(store.tracked().load())
+    run.update_attributes(store.attrs)
     run.reserve("choice", EIDS, KS, R, SHUFFLES, "d")
     run.write_scores("choice", 0, 0, KS[:3], known["score"][0][:3, :10], known["null"][0][:3, :10])
     one = summarize(run).sel(target="choice").isel(session=0)
@@ -119,6 +121,25 @@ def test_unfinished_largest_k_gives_no_ceiling(store: RunStore, tmp_path: Path, 
     assert np.isnan(float(one["ceiling"]))
     assert np.isnan(float(one["k_star"]))
     np.testing.assert_allclose(one["mean"].values[:3], known["score"][0][:3, :10].mean(axis=1))
+
+
+def test_undefined_scores_are_left_out_and_unfinished_shuffles_wait(
+    store: RunStore, tmp_path: Path, known: dict[str, np.ndarray]
+) -> None:
+    run = RunStore(tmp_path / "odd.zarr")
+    run.create(store.tracked().load())
+    run.update_attributes(store.attrs)
+    run.reserve("choice", EIDS, KS, R, SHUFFLES, "d")
+    score, null = known["score"][0].copy(), known["null"][0]
+    score[3, 4] = np.nan
+    run.write_scores("choice", 0, 0, KS, score[:, :10], null[:, :10])
+    run.write_scores("choice", 0, 10, KS, score[:, 10:], null[:, 10:, :30])  # ten shuffles stand for half of it only
+    one = summarize(run).sel(target="choice").isel(session=0)
+    kept = np.delete(np.arange(R), 4)
+    assert float(one["ceiling"]) == pytest.approx(score[3, kept].mean())
+    np.testing.assert_allclose(one["mean"].values[3], score[3, kept].mean())
+    np.testing.assert_allclose(one["null_mean"].values[3], null[3][kept, :30].astype(float).mean(), rtol=1e-6)
+    assert float(one["p_largest"]) == pytest.approx(1 / 31)
 
 
 def test_no_run(tmp_path: Path) -> None:

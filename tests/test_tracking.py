@@ -83,6 +83,18 @@ def test_wrong_number_of_rows(copy: SimulatedSubject, change: object) -> None:
     assert caught.value.path == path
 
 
+def test_files_of_a_spreadsheet(copy: SimulatedSubject, tracked: xr.Dataset) -> None:
+    """Byte-order mark, Windows line ends and capitals are the same UIDs."""
+    path = uid_file(copy)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_text().upper().replace("\n", "\r\n").encode())
+    xr.testing.assert_identical(track(copy), tracked)
+
+
+def test_root_that_does_not_exist(copy: SimulatedSubject, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="roicat_root"):
+        track_neurons(copy.eids, one=copy.one_dir, roicat_root=tmp_path / "nowhere")
+
+
 def test_file_without_a_last_line_break(tmp_path: Path) -> None:
     path = tmp_path / CLUSTER_FILE
     path.write_text("a\n\nb")

@@ -141,6 +141,10 @@ def ndc(
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.summary import summarize
 
+    if figure is not None:
+        from mesodask.figures.ndc import checked_file
+
+        checked_file(figure)  # before hours of work, not after
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
     given = {name: value for name, value in settings.items() if value is not None}

@@ -53,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         click.echo(f"Error: {error}", err=True)
         return error.exit_status
+    except OSError as error:
+        if "--debug" in arguments:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+        return 2
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -14,20 +14,27 @@ def print_summary(summary: xr.Dataset) -> None:
     table.add_column("session", no_wrap=True)
     for name in ("trials", "ceiling", "k* (95 %)", "p", "p curve", "q"):
         table.add_column(name, justify="right", no_wrap=True)
+    remarks: list[str] = []
     for target in summary["target"].values:
         for session in range(summary.sizes["session"]):
             one = summary.sel(target=target).isel(session=session)
-            table.add_row(str(target), str(one["date"].values), *_cells(one), style=None)
+            table.add_row(str(target), str(one["date"].values), *_cells(one))
+            if str(one["status"].values) == "skipped":
+                remarks.append(f"{target}, {one['date'].values}, is skipped: {one['reason'].values}")
+            elif str(one["status"].values) == "partial":
+                remarks.append(f"{target}, {one['date'].values}, is not finished: call again to go on")
         table.add_row()
     attrs = summary.attrs
     console = Console()
     console.print(f"{attrs['subject']}: {attrs['n_shared']} shared neurons, {attrs['metric']}", highlight=False)
     console.print(table)
+    for line in remarks:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _cells(one: xr.Dataset) -> list[str]:
     if str(one["status"].values) == "skipped":
-        return ["skipped: " + str(one["reason"].values)]
+        return ["skipped"]
     low, high = float(one["k_star_low"]), float(one["k_star_high"])
     return [
         str(int(one["n_trials"])),

@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 
 from distributed import Client, LocalCluster
@@ -36,19 +38,36 @@ def local_client(n_workers: int | None = None) -> Iterator[Client]:
     workers = n_workers or available_cores()
     # Dask tells every connection that opens and closes; its warnings are enough
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=f"127.0.0.1:{_free_port(DASHBOARD_PORT)}",
-        env=SINGLE_THREAD,
-    )
+    with _children_ignore_interrupts():
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=f"127.0.0.1:{_free_port(DASHBOARD_PORT)}",
+            env=SINGLE_THREAD,
+        )
     try:
         with Client(cluster) as client:
             yield client
     finally:
         cluster.close()
+
+
+@contextlib.contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Let processes started meanwhile ignore Ctrl-C, which a terminal sends to all of them.
+
+    This process alone answers it, and closes its workers in good order; they would print tracebacks.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def available_cores() -> int:

@@ -7,8 +7,10 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
+from mesodask.errors import SettingsError
 from mesodask.io.runstore import RunStore
 from mesodask.summary import summarize
 
@@ -46,6 +48,8 @@ def plot_ndc(
     ------
     StoreError
         There is no such run.
+    SettingsError
+        The figure cannot be saved under this name.
     """
     summary = run if isinstance(run, xr.Dataset) else summarize(run)
     targets = summary["target"].values.tolist()
@@ -62,8 +66,25 @@ def plot_ndc(
         panel.set_axis_off()
     figure.suptitle(_title(summary), fontsize="small")
     if save is not None:
-        figure.savefig(save, dpi=200)
+        figure.savefig(checked_file(save), dpi=200)
     return figure
+
+
+def checked_file(file: str | Path) -> Path:
+    """Make sure that a figure can be saved under this name.
+
+    Raises
+    ------
+    SettingsError
+        Its folder does not exist, or matplotlib writes no format of its ending.
+    """
+    path = Path(file)
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix.removeprefix(".").lower() not in known:
+        raise SettingsError(f"{path}: a figure's name ends in one of {', '.join('.' + ending for ending in known)}")
+    if not path.absolute().parent.is_dir():
+        raise SettingsError(f"{path}: the folder {path.absolute().parent} does not exist")
+    return path
 
 
 def session_colors(n_sessions: int, cmap: str = "viridis") -> list[tuple[float, ...]]:

@@ -40,9 +40,11 @@ def read_session_uids(files: SessionFiles, roicat_root: str | Path | None = None
     Raises
     ------
     DataError
-        A file has another number of rows than the FOV has ROIs.
+        A file has another number of rows than the FOV has ROIs, or ``roicat_root`` is given and is no folder.
     """
     root = Path(roicat_root if roicat_root is not None else DEFAULT_ROOT).expanduser()
+    if roicat_root is not None and not root.is_dir():
+        raise DataError("no such folder; roicat_root is the folder that holds the ROICaT tree", root)
     uids: list[str] = []
     cells: list[np.ndarray] = []
     for fov in files.fov_names():
@@ -75,12 +77,13 @@ def read_uids(path: Path, n_rois: int) -> list[str]:
         The file is no text, or has another number of rows than ``n_rois``.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        # a byte-order mark, as spreadsheets write it, is no part of the first UID
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read as text ({error})", path) from error
     if lines[-1] == "":  # the last line's own line break
         lines.pop()
-    uids = [line.strip().strip('"') for line in lines]
+    uids = [line.strip().strip('"').lower() for line in lines]
     if len(uids) != n_rois:
         raise DataError(f"{len(uids)} rows for {n_rois} ROIs; expected one row for each ROI, cells or not", path)
     return uids

@@ -42,11 +42,21 @@ class RunStore:
         """Tell whether there is such a run."""
         return stores.has_group(self.path, "tracked")
 
-    def create(self, tracked: xr.Dataset, attrs: Mapping[str, Any]) -> None:
-        """Make a new store that holds the tracked neurons and what was run."""
-        with stores.building(self.path) as temporary:
-            stores.write_group(temporary, "", xr.Dataset(attrs={**attrs, "schema_version": SCHEMA_VERSION}))
+    def create(self, tracked: xr.Dataset) -> None:
+        """Make a new store that holds the tracked neurons; one that another process made meanwhile is kept."""
+        with stores.building(self.path, replace=False) as temporary:
+            stores.write_group(temporary, "", xr.Dataset(attrs={"schema_version": SCHEMA_VERSION}))
             stores.write_group(temporary, "tracked", validate(tracked, TRACKED, "tracked neurons"))
+
+    def update_attributes(self, attrs: Mapping[str, Any]) -> None:
+        """Record what was run last: settings, subject, versions."""
+        zarr.open_group(str(self.path), mode="a").attrs.update(attrs)
+
+    def forget(self, targets: Sequence[str]) -> None:
+        """Remove the features and scores of some targets."""
+        for target in targets:
+            for group in (target, f"features/{target}"):
+                stores.remove_group(self.path, group)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -182,6 +192,11 @@ class RunStore:
                 group["null_score"][session, position[k], resamples, : null.shape[2]] = _to_disk(null[row])
             group["score"][session, position[k], resamples] = _to_disk(score[row])
 
+    def extent(self, target: str) -> tuple[list[int], int, int]:
+        """Tell what the store has room for: its ks, and the numbers of resamples and of shuffles."""
+        group = zarr.open_group(str(self.path), mode="r")[target]
+        return group["k"][:].tolist(), group["score"].shape[2], group["null_score"].shape[3]
+
     def missing(self, target: str, session: int, ks: Sequence[int], R: int, n_shuffles: int) -> np.ndarray:
         """Find what is not computed yet.
 
@@ -205,7 +220,8 @@ class RunStore:
         Returns
         -------
         xarray.Dataset
-            :data:`mesodask.schema.RUN_TARGET`, and ``finished(session, k, resample)``: computed, defined or not.
+            :data:`mesodask.schema.RUN_TARGET`, and what is computed, defined or not: ``finished(session, k,
+            resample)``, and ``null_finished(session, k, shuffle)``, a shuffle on all finished resamples.
 
         Raises
         ------
@@ -215,11 +231,12 @@ class RunStore:
         if not stores.has_group(self.path, target):
             raise StoreError(f"{self.path}: no target {target!r} in this run; it has {', '.join(self.targets())}")
         dataset = stores.open_group(self.path, target, RUN_TARGET).sortby("k").load()
-        finished = np.isfinite(dataset["score"])
+        finished = dataset["score"].notnull()
+        null_finished = (dataset["null_score"].notnull() | ~finished).all("resample")
         opened = dataset.assign(
             {name: dataset[name].where(dataset[name] != UNDEFINED) for name in ("score", "null_score")}
         )
-        return opened.assign(finished=finished)
+        return opened.assign(finished=finished, null_finished=null_finished)
 
 
 def _to_disk(values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,25 +30,30 @@ Chunks = Mapping[str, int]
 
 
 @contextlib.contextmanager
-def building(path: Path) -> Iterator[Path]:
+def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Give a temporary folder to build a store in; it gets the store's name when all went well.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where the store shall be. A store that is there already is replaced in one step at the end.
+        Where the store shall be.
+    replace : bool
+        Whether a store that is there at the end is replaced, in one step, or kept and the new one thrown away.
 
     Yields
     ------
     pathlib.Path
-        A new folder beside it, ``.<name>.<token>.partial``; it is removed if the block raises.
+        A new folder beside it, ``.<name>.<host>-<pid>-<token>.partial``; it is removed if the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{PARTIAL}"
+    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.parent / f".{path.name}.{owner}{PARTIAL}"
     temporary.mkdir()
     try:
         yield temporary
         old = None
+        if path.exists() and not replace:
+            return
         if path.exists():
             old = temporary.with_suffix(".old" + PARTIAL)
             path.rename(old)
@@ -208,11 +214,27 @@ def attributes(path: Path, group: str = "") -> dict[str, Any]:
 
 
 def remove_partial(folder: Path, name: str) -> None:
-    """Remove what killed builds of a store have left behind."""
-    for orphan in folder.glob(f".{name}.*{PARTIAL}"):
-        shutil.rmtree(orphan, ignore_errors=True)
+    """Remove what killed builds of a store have left behind; builds of living processes are left alone."""
+    for partial in folder.glob(f".{name}.*{PARTIAL}"):
+        host, pid, _ = partial.name.removeprefix(f".{name}.").rsplit("-", 2)
+        if host == socket.gethostname() and not _is_alive(int(pid)):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
-def directory_size(path: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(entry.stat().st_size for root, _, files in os.walk(path) for entry in map(Path(root).joinpath, files))
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, and is another user's
+        return True
+    return True
+
+
+def remove_group(path: Path, group: str) -> None:
+    """Remove a group of a store, so that no half of it is ever seen; nothing happens if there is none."""
+    folder = path / group
+    if folder.exists():
+        doomed = path / f".{folder.name}.{secrets.token_hex(4)}{PARTIAL}"
+        folder.rename(doomed)
+        shutil.rmtree(doomed)

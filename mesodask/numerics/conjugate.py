@@ -31,83 +31,80 @@ _GOES_ON, _ARRIVED, _LOST = 0, 1, 2
 
 # reassociation would cancel the rounding constant; a check for division by zero would keep the loop from vectorising
 @numba.njit(cache=True, fastmath={"contract", "nsz", "arcp"}, nogil=True, error_model="numpy")
-def _pull(s: Float32, f: Float32, powers: Float32, out: Float32) -> None:
-    """Write s / (1 + exp(s f)), minus the derivative of log(1 + exp(-s f)), to `out`, all (n_trials,).
+def _walk(s, t, v, f, powers, pull):  # type: ignore[no-untyped-def]
+    """Add t v to the decisions f and write s / (1 + exp(s f)), minus the derivative of the loss, to `pull`.
 
     exp(x) = 2**whole * exp(rest), |rest| <= ln(2) / 2, the second factor by a polynomial (relative error of the whole
     below 3e-6). Unlike a call of the library's exp it vectorises, and is many times as fast. `powers` is work space.
     """
     bits = powers.view(np.int32)
     for i in range(f.size):
+        f[i] += t * v[i]
         x = min(max(s[i] * f[i], _f4(-60)), _f4(60)) * _f4(1.44269504)
         # adding 1.5 * 2**23 rounds to an integer and leaves it in the lowest bits
         rounded = x + _f4(12582912)
         powers[i] = rounded
         r = (x - (rounded - _f4(12582912))) * _f4(0.69314718)
         series = _f4(1 / 6) + r * (_f4(1 / 24) + r * (_f4(1 / 120) + r * _f4(1 / 720)))
-        out[i] = _f4(1) + r * (_f4(1) + r * (_f4(0.5) + r * series))
+        pull[i] = _f4(1) + r * (_f4(1) + r * (_f4(0.5) + r * series))
     for i in range(f.size):
         bits[i] = (bits[i] + np.int32(127)) << np.int32(23)
     for i in range(f.size):
-        out[i] = s[i] / (_f4(1) + out[i] * powers[i])
+        pull[i] = s[i] / (_f4(1) + pull[i] * powers[i])
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _dot(p, q):  # type: ignore[no-untyped-def]
-    total = _f4(0)
-    for i in range(p.size):
-        total += p[i] * q[i]
-    return total
+def _slope_and_curvature(pull, v):  # type: ignore[no-untyped-def]
+    """Return pull.v and v'Qv, Q = diag(q), q = |pull| (1 - |pull|): descent and Hessian of the loss along v."""
+    slope = curvature = _f4(0)
+    for i in range(v.size):
+        slope += pull[i] * v[i]
+        curvature += (abs(pull[i]) - pull[i] * pull[i]) * v[i] * v[i]
+    return slope, curvature
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _add(t: float, p: Float32, out: Float32) -> None:
-    for i in range(p.size):
-        out[i] += t * p[i]
-
-
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _curvature(pull, p, q):  # type: ignore[no-untyped-def]
-    """Sum of |pull| (1 - |pull|) p q: the Hessian of the loss between two directions of decisions."""
-    total = _f4(0)
-    for i in range(p.size):
-        total += (abs(pull[i]) - pull[i] * pull[i]) * p[i] * q[i]
-    return total
-
-
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _plane_products(x, y, g, ux, uy, vx, vy):  # type: ignore[no-untyped-def]
-    """Return g.u, g.v, u.u, u.v, v.v and x.x in one pass over the weights."""
-    gu = gv = uu = uv = vv = xx = _f4(0)
+def _weight_products(x, y, ux, uy, vx, vy):  # type: ignore[no-untyped-def]
+    """Return x.x, x.u, x.v, u.u, u.v and v.v in one pass over the weights."""
+    xx = xu = xv = uu = uv = vv = _f4(0)
     for i in range(x.size):
-        gu += g[i] * uy[i]
-        gv += g[i] * vy[i]
+        xx += x[i] * y[i]
+        xu += x[i] * uy[i]
+        xv += x[i] * vy[i]
         uu += ux[i] * uy[i]
         uv += ux[i] * vy[i]
         vv += vx[i] * vy[i]
-        xx += x[i] * y[i]
-    return gu, gv, uu, uv, vv, xx
+    return xx, xu, xv, uu, uv, vv
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _plane_curvatures(pull, uf, vf, f):  # type: ignore[no-untyped-def]
-    """Return u'Qu, u'Qv, v'Qv and f'Qf, Q = diag(q), in one pass over the trials."""
-    uu = uv = vv = ff = _f4(0)
+def _loss_products(pull, f, uf, vf):  # type: ignore[no-untyped-def]
+    """Return pull.u, pull.v and f'Qf, u'Qu, u'Qv, v'Qv in one pass over the trials."""
+    pu = pv = ff = uu = uv = vv = _f4(0)
     for i in range(f.size):
         q = abs(pull[i]) - pull[i] * pull[i]
+        pu += pull[i] * uf[i]
+        pv += pull[i] * vf[i]
+        ff += q * f[i] * f[i]
         uu += q * uf[i] * uf[i]
         uv += q * uf[i] * vf[i]
         vv += q * vf[i] * vf[i]
-        ff += q * f[i] * f[i]
-    return uu, uv, vv, ff
+    return pu, pv, ff, uu, uv, vv
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _move(alpha, u, beta, v, x):  # type: ignore[no-untyped-def]
-    """Set v to alpha u + beta v and add it to x."""
+def _combine(alpha, u, beta, v):  # type: ignore[no-untyped-def]
+    """Set v to alpha u + beta v."""
+    for i in range(v.size):
+        v[i] = alpha * u[i] + beta * v[i]
+
+
+@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+def _combine_and_add(alpha, u, beta, v, t, x):  # type: ignore[no-untyped-def]
+    """Set v to alpha u + beta v and add t v to x."""
     for i in range(x.size):
         v[i] = alpha * u[i] + beta * v[i]
-        x[i] += v[i]
+        x[i] += t * v[i]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -120,37 +117,48 @@ def _best_in_plane(gu, gv, huu, huv, hvv):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _step(s, x, y, f, g, ux, uy, uf, vx, vy, vf, pull, powers, tol, longest):  # type: ignore[no-untyped-def]
+def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, tol, longest):  # type: ignore[no-untyped-def]
     """Move one column a step; return whether it goes on, has arrived or is lost.
 
-    ``x, y, f``: weights in both coordinates and decisions; ``g``: descent, dual to y; ``u*``: preconditioned descent;
-    ``v*``: last direction, replaced by the new one. The suffixes are x, y and f (decisions of the direction).
+    ``x, y, f``: weights in both coordinates and decisions; ``u*``: preconditioned descent; ``v*``: last direction,
+    replaced by the new one. The suffixes are x, y and f (decisions of the direction).
     """
-    gu, gv, uu, uv, vv, size = _plane_products(x, y, g, ux, uy, vx, vy)
-    quu, quv, qvv, qff = _plane_curvatures(pull, uf, vf, f)
-    alpha, beta = _best_in_plane(gu, gv, uu + quu, uv + quv, vv + qvv)
-    slope = alpha * gu + beta * gv
+    xx, xu, xv, uu, uv, vv = _weight_products(x, y, ux, uy, vx, vy)
+    pu, pv, qff, quu, quv, qvv = _loss_products(pull, f, uf, vf)
+    alpha, beta = _best_in_plane(pu - xu, pv - xv, uu + quu, uv + quv, vv + qvv)
+    slope = alpha * (pu - xu) + beta * (pv - xv)
     if not (slope > 0 and alpha < longest):
         return _LOST
-    _move(alpha, ux, beta, vx, x)
-    _move(alpha, uf, beta, vf, f)
-    _pull(s, f, powers, pull)
+    # x.v and v.v of the new direction, while y and vy are still the old ones
+    along = alpha * xu + beta * xv
+    square = alpha * alpha * uu + _f4(2) * alpha * beta * uv + beta * beta * vv
+    _combine(alpha, uf, beta, vf)
     # twice what the model says is left to gain, against the size of the solution in the same (energy) norm
-    if slope <= tol * tol * (size + qff):
-        return _ARRIVED
-    length = _f4(1)
-    for _ in range(_MAX_LINE_STEPS):
-        left = _dot(pull, vf) - _dot(x, vy)
+    arrived = slope <= tol * tol * (xx + qff)
+    length, change = _f4(0), _f4(1)
+    for _ in range(1 + _MAX_LINE_STEPS):
+        length += change
+        _walk(s, change, vf, f, powers, pull)
+        if arrived:
+            break
+        ahead, curvature = _slope_and_curvature(pull, vf)
+        left = ahead - along - length * square
         if abs(left) <= _LINE_TOLERANCE * slope:
             break
-        newton = left / max(_dot(vx, vy) + _curvature(pull, vf, vf), _f4(1e-30))
         # half to twice the length: beyond the bend of the loss a Newton step means little
+        newton = left / max(square + curvature, _f4(1e-30))
         change = min(max(newton, -length / 2), length)
-        length += change
-        _add(change, vx, x)
-        _add(change, vf, f)
-        _pull(s, f, powers, pull)
-    return _GOES_ON
+    _combine_and_add(alpha, ux, beta, vx, length, x)
+    return _ARRIVED if arrived else _GOES_ON
+
+
+@numba.njit(cache=True, fastmath=_FAST, nogil=True, error_model="numpy")
+def _scaled_residual(pull, x, curvature, diagonal, n_rows, out):  # type: ignore[no-untyped-def]
+    """Write (pull - x) / (1 + diagonal (q - curvature)) to `out`, for the first rows."""
+    for j in range(n_rows):
+        for i in range(x.shape[1]):
+            q = abs(pull[j, i]) - pull[j, i] * pull[j, i]
+            out[j, i] = (pull[j, i] - x[j, i]) / (_f4(1) + diagonal * (q - curvature))
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
@@ -162,12 +170,13 @@ def _subtract(P, t, Q, n_rows, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def minimise(dual, U, M, curvature, S, X, F, tol, max_iter):  # type: ignore[no-untyped-def]
+def minimise(dual, U, M, curvature, diagonal, S, X, F, tol, max_iter):  # type: ignore[no-untyped-def]
     """Minimise the loss of every column, in place.
 
     In the space of neurons (`dual` false) X are weights w, and the preconditioned descent is ``M (U' g - w)`` with M
     about the inverse of the Hessian: two thin products an iteration. In the space of trials X are coefficients a, and
-    the preconditioned descent is ``df = N (g - a)``, ``da = (g - a) - curvature df`` with M = N: one product.
+    the preconditioned descent is ``df = N z``, ``da = z - curvature df`` with M = N and z the residual g - a over
+    ``1 + diagonal (q - curvature)``, trial by trial: one product.
     Columns that have arrived leave the products; those that are lost are left at 0.
 
     Parameters
@@ -180,6 +189,8 @@ def minimise(dual, U, M, curvature, S, X, F, tol, max_iter):  # type: ignore[no-
         Preconditioner, symmetric.
     curvature : float32
         The curvature of the loss that N was made for; 0 if N is the kernel itself, and in the space of neurons.
+    diagonal : float32
+        What stands for the diagonal of N when a trial's own curvature q differs from the shared one; 0 ignores q.
     S : float32 array (n_columns, n_trials)
         Labels -1 and 1.
     X : float32 array (n_columns, n_features) or (n_columns, n_trials)
@@ -191,21 +202,21 @@ def minimise(dual, U, M, curvature, S, X, F, tol, max_iter):  # type: ignore[no-
     max_iter : int
         Iterations at most.
     """
-    n_live, n_trials = F.shape
+    n_live = len(F)
     # the columns not yet arrived are the first n_live rows of all that follows; order tells which they are
     order = np.arange(n_live)
     s, x, f = S.copy(), X.copy(), F.copy()
-    powers = np.empty(n_trials, np.float32)
+    powers = np.empty(F.shape[1], np.float32)
     longest = _LONGEST_STEP if curvature > 0 else _f4(np.inf)
     g, ux, vx = np.empty_like(X), np.empty_like(X), np.zeros_like(X)
     uf, vf, pull = np.empty_like(F), np.zeros_like(F), np.empty_like(F)
     # the dual coordinates of weights and directions, see the top of this module
     y, uy, vy = (f, uf, vf) if dual else (x, ux, vx)
     for j in range(n_live):
-        _pull(s[j], f[j], powers, pull[j])
+        _walk(s[j], _f4(0), vf[j], f[j], powers, pull[j])
     for _ in range(max_iter):
         if dual:
-            _subtract(pull, _f4(1), x, n_live, g)
+            _scaled_residual(pull, x, curvature, diagonal, n_live, g)
             np.dot(g[:n_live], M, uf[:n_live])
             _subtract(g, curvature, uf, n_live, ux)
         else:
@@ -215,11 +226,13 @@ def minimise(dual, U, M, curvature, S, X, F, tol, max_iter):  # type: ignore[no-
             np.dot(ux[:n_live], U.T, uf[:n_live])
         for j in range(n_live - 1, -1, -1):
             status = _step(
-                s[j], x[j], y[j], f[j], g[j], ux[j], uy[j], uf[j], vx[j], vy[j], vf[j], pull[j], powers, tol, longest
+                s[j], x[j], y[j], f[j], ux[j], uy[j], uf[j], vx[j], vy[j], vf[j], pull[j], powers, tol, longest
             )
             if status != _GOES_ON:
-                kept = _f4(status == _ARRIVED)
-                X[order[j]], F[order[j]] = kept * x[j], kept * f[j]
+                if status == _ARRIVED:
+                    X[order[j]], F[order[j]] = x[j], f[j]
+                else:
+                    X[order[j]], F[order[j]] = _f4(0), _f4(0)
                 n_live -= 1
                 order[j] = order[n_live]
                 for rows in (s, x, f, vx, vf, pull):
