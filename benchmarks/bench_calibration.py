@@ -34,13 +34,13 @@ from scipy.stats import binomtest  # noqa: E402
 from mesodask.errors import DataError  # noqa: E402
 from mesodask.features import zscore  # noqa: E402
 from mesodask.numerics.crossval import cross_val_scores  # noqa: E402
-from mesodask.numerics.folds import FoldKind, make_folds  # noqa: E402
+from mesodask.numerics.folds import FoldKind  # noqa: E402
 from mesodask.numerics.inference import p_value  # noqa: E402
 from mesodask.numerics.labels import balanced_subset, binary_labels  # noqa: E402
-from mesodask.numerics.nulls import NullKind, PseudoSession, max_shuffles, null_labels  # noqa: E402
+from mesodask.numerics.nulls import NullKind, max_shuffles, null_labels  # noqa: E402
 from mesodask.numerics.seeds import generator  # noqa: E402
 from mesodask.numerics.taskmodel import Observer, draw_choices, draw_trials  # noqa: E402
-from mesodask.run_features import fold_settings  # noqa: E402
+from mesodask.run_features import fold_settings, pseudo_session  # noqa: E402
 from mesodask.settings import TARGETS, NdcSettings  # noqa: E402
 
 N_TRIALS, N_NEURONS = 300, 40
@@ -166,14 +166,11 @@ def draw_nulls(
     settings: NdcSettings,
 ) -> Iterator[tuple[NullKind, np.ndarray | None]]:
     """Yield each null of a target with its labels (n_decoded, n_shuffles), None if it is refused."""
-    # as in a run, every fold of the first resample must hold both classes of a pseudo-session
-    splits = make_folds(y, **fold_settings(settings, eid, target, resample=0))
-    in_test = np.stack([np.isin(np.arange(len(y)), test) for _, test in splits])  # (n_folds, n_decoded)
     for null in NULLS:
         if null == "blockwise" and target == "block":
             continue
         shuffles = range(min(settings.n_label_shuffles, max_shuffles(null, len(y))))
-        pseudo = PseudoSession.fit(trials, target, rows, in_test) if null == "pseudosession" else None
+        pseudo = pseudo_session(trials, target, rows, y, eid, settings) if null == "pseudosession" else None
         blocks = trials["probabilityLeft"][rows]
         key = (settings.seed, "null", eid, target)
         try:
@@ -244,7 +241,7 @@ def print_table(outcomes: Outcomes) -> None:
         n_positive, n = np.sum(by_observer, axis=0).tolist()
         n_refused = sum(map(len, outcomes[case].values())) - n
         if n < MIN_TESTED:
-            print(f"{line}{n:>7}  refused in the other {n_refused}: pseudo-sessions lack 40 % of one class")
+            print(f"{line}{n:>7}  too few to judge ({n_refused} refused)")
             continue
         low, high = binomtest(n_positive, n).proportion_ci()
         judged = verdict(case, n_positive / n, low, high)
@@ -252,7 +249,9 @@ def print_table(outcomes: Outcomes) -> None:
         line += f"{n:>7}{n_positive / n:>10.1%}{f'{low:.1%} to {high:.1%}':>18}"
         line += "".join(f"{positive / max(tested, 1):>12.1%}" for positive, tested in by_observer)
         print(f"{line}  {judged}" + (f" ({n_refused} refused)" if n_refused else ""))
-    print("* the target's default null; " + ", ".join(f"{n} {judged}" for judged, n in count.items()))
+    print("refused: 100 pseudo-sessions without 40 % of each class and both in every fold (feedback: errors")
+    print("are too few in all but the worst sessions); * the target's default null")
+    print(", ".join(f"{n} {judged}" for judged, n in count.items()))
 
 
 def main() -> None:

@@ -208,16 +208,21 @@ def _draw_null(
         range(n_null),
         key=(settings.seed, "null", eid, target),
         blocks=table["probabilityLeft"][rows],
-        pseudo=_pseudo_session(table, target, rows, y, eid, settings) if kind == "pseudosession" else None,
+        pseudo=pseudo_session(table, target, rows, y, eid, settings) if kind == "pseudosession" else None,
     )
     labels = np.full((n_null, len(decoded)), -1, dtype=np.int8)
     labels[:, decoded] = drawn.T
     return labels
 
 
-def _pseudo_session(
+def pseudo_session(
     table: Mapping[str, np.ndarray], target: str, rows: np.ndarray, y: np.ndarray, eid: str, settings: NdcSettings
 ) -> nulls.PseudoSession:
+    """Prepare the pseudo-sessions of a session and target: decoded rows of the trials table, and their labels y."""
+    if settings.folds == "contiguous":
+        # blocks of trials in time often hold one class, in the data too: asking more of the null than of the data
+        # makes it another population, with 15 to 32 % false positives (benchmarks/bench_calibration.py)
+        return nulls.PseudoSession.fit(table, target, rows)
     # every fold must hold both classes: those of the first resample stand for all, since a null label vector must not
     # change when a run grows by more resamples
     folds = make_folds(y, **fold_settings(settings, eid, target, resample=0))

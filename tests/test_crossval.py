@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -304,3 +305,29 @@ def test_unconverged_fits_are_counted(monkeypatch):
 def test_wrong_input_is_refused(X, Y, settings_, error, text):
     with pytest.raises(error, match=text):
         cross_val_scores(X, Y, **settings_)
+
+
+def test_one_blas_thread_holds_while_any_thread_is_inside():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from mesodask.numerics.threads import ONE_BLAS_THREAD
+
+    def n_threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        inside, leave = threading.Event(), threading.Event()
+
+        def stay() -> None:
+            with ONE_BLAS_THREAD:
+                inside.set()
+                leave.wait(10)
+
+        other = threading.Thread(target=stay)
+        with ONE_BLAS_THREAD:
+            other.start()
+            assert inside.wait(10)
+        assert n_threads() == {1}  # the first to come has left, the other is still at work
+        leave.set()
+        other.join()
+        assert n_threads() == {2}

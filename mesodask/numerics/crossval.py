@@ -1,8 +1,6 @@
 """Cross-validated scores of many label columns on one population."""
 
-from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +10,7 @@ from mesodask.numerics.folds import FoldKind, make_folds
 from mesodask.numerics.logistic import fit_logistic
 from mesodask.numerics.scores import auc, balanced_accuracy
 from mesodask.numerics.standardise import standardised_features
+from mesodask.numerics.threads import ONE_BLAS_THREAD
 
 __all__ = ["CrossValidation", "cross_val_details", "cross_val_scores", "make_folds"]
 
@@ -121,7 +120,7 @@ def cross_val_details(
     total = np.zeros(len(labels))
     folds_used, unconverged = np.zeros(len(labels), dtype=np.intp), np.zeros(len(labels), dtype=np.intp)
     features = np.empty((activity.shape[0], activity.shape[1] + 1), dtype=np.float32)
-    with one_blas_thread():
+    with ONE_BLAS_THREAD:
         for train, test in splits:
             y_train, y_test = labels[:, train], labels[:, test]
             columns: NDArray[np.intp] = np.flatnonzero(_has_both_classes(y_train) & _has_both_classes(y_test))
@@ -134,19 +133,6 @@ def cross_val_details(
             unconverged[columns] += ~fits.converged
     scores = np.divide(total, folds_used, out=np.full(len(labels), np.nan), where=folds_used > 0)
     return CrossValidation(scores, folds_used, unconverged)
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Limit the process's BLAS to one thread: the bits of a product, and here its speed, depend on their number."""
-    return _blas().limit(limits=1, user_api="blas")
-
-
-@cache
-def _blas() -> Any:
-    # finding the loaded libraries costs 6 ms, a limit 20 us
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def _has_both_classes(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -10,8 +10,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mesodask.errors import SettingsError
-from mesodask.numerics.crossval import one_blas_thread
 from mesodask.numerics.logistic import fit_logistic
+from mesodask.numerics.threads import ONE_BLAS_THREAD
 
 
 class BatchedLogisticRegression(ClassifierMixin, BaseEstimator):
@@ -77,7 +77,7 @@ class BatchedLogisticRegression(ClassifierMixin, BaseEstimator):
         rows = [1] if len(self.classes_) == 2 else range(len(self.classes_))
         scale = np.sqrt(self.C)
         features = scale * np.column_stack((activity, np.ones(len(activity))))
-        with one_blas_thread():
+        with ONE_BLAS_THREAD:
             fits = fit_logistic(features.astype(np.float32), np.array([codes == row for row in rows]))
         weights = scale * fits.weights.astype(np.float64)
         self.coef_, self.intercept_ = weights[:, :-1], weights[:, -1]
