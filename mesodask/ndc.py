@@ -6,7 +6,6 @@ neurons. A task reads its features from the run store and returns scores; this p
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ def neuron_dropping_curves(
     For each session, target and resample r, a random order of the shared neurons gives nested subsets of k neurons;
     each is scored by cross-validation (:func:`mesodask.numerics.crossval.cross_val_scores`), once with the trials'
     labels and once with each of the null label vectors. A second call with more ks, resamples, shuffles or targets
-    computes what is missing and nothing else.
+    computes the blocks in which anything is missing, and no others; what is finished stays bit for bit.
 
     Parameters
     ----------
@@ -111,7 +110,7 @@ def neuron_dropping_curves(
     elif rerun:
         store.forget(settings.targets)
     store.update_attributes(_run_attributes(tracked, settings))
-    _failures_file(store).unlink(missing_ok=True)
+    store.failures_file.unlink(missing_ok=True)
     run_features.prepare(store, tracked, session_paths, settings, report)
     _compute(store, tracked, settings, client, report)
     return store
@@ -345,7 +344,7 @@ def _compute(
     if failures:
         raise TasksFailedError(
             f"{len(failures)} tasks failed, e.g. {failures[0].error}; all other scores are stored. Tracebacks are in "
-            f"{_failures_file(store)}; call again to try only what is missing"
+            f"{store.failures_file}; call again to try only what is missing"
         )
 
 
@@ -378,11 +377,15 @@ def _run_plan(
         done[block.target] += 1
         report(f"curves: {block.target}", done[block.target], len(plan[block.target]))
 
+    def on_failure(failure: "Failure") -> None:
+        logger.error("task %s failed: %s", failure.task.key, failure.error)
+        store.note_failure({**failure.task.label, "error": failure.error, "traceback": failure.traceback})
+
     for target, blocks in plan.items():
         report(f"curves: {target}", 0, len(blocks))
     tasks = (_task(block, settings) for blocks in plan.values() for block in blocks)
     with nullcontext(client) if client is not None else cluster.local_client() as workers:
-        failures = runner.run_tasks(workers, tasks, on_result, on_failure=lambda f: _note_failure(store, f))
+        failures = runner.run_tasks(workers, tasks, on_result, on_failure=on_failure)
     if unconverged:
         logger.warning("%d fits did not converge; their scores are kept", unconverged)
     return failures
@@ -394,14 +397,3 @@ def _task(block: Block, settings: NdcSettings) -> "Task":
     name = short_hash([block.store, block.target, block.eid, list(block.ks), block.resamples.start, block.n_shuffles])
     label = {"target": block.target, "eid": block.eid, "first_resample": block.resamples.start}
     return Task(f"score-{block.target}-{block.resamples.start}-{name}", score_block, (block, settings), label)
-
-
-def _failures_file(store: RunStore) -> Path:
-    return store.path.with_suffix(".failures.jsonl")
-
-
-def _note_failure(store: RunStore, failure: "Failure") -> None:
-    record = {"time": time.time(), **failure.task.label, "error": failure.error, "traceback": failure.traceback}
-    logger.error("task %s failed: %s", failure.task.key, failure.error)
-    with _failures_file(store).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")

@@ -250,12 +250,13 @@ def test_failed_tasks_are_told_and_the_rest_is_kept(run: Run, monkeypatch: pytes
     assert caught.value.exit_status == 1
     monkeypatch.undo()
     store = RunStore(next((tmp_path / "decoding").glob("*.zarr")))
-    assert store.path.with_suffix(".failures.jsonl").read_text().count("\n") == 3
+    assert store.failures_file.read_text().count("\n") == 3
     scores = store.scores("choice")
     assert scores["finished"].values[:, :, :10].all()
     assert not scores["finished"].values[:, :, 10:].any()
     assert scores["status"].values.tolist() == ["partial"] * 3
     assert run(targets="choice").scores("choice")["status"].values.tolist() == ["done"] * 3
+    assert not store.failures_file.exists()
 
 
 def test_settings_that_change_a_score_make_another_run(run: Run) -> None:

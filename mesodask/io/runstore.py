@@ -4,6 +4,8 @@ On disk NaN means not computed yet, and -1 a score that was computed but is not 
 Only the driver writes, and only whole chunks: one session, one k, RESAMPLE_CHUNK resamples.
 """
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,16 @@ class RunStore:
         """Names of the targets that have been begun."""
         children = sorted(p.parent.name for p in self.path.glob("*/zarr.json"))
         return [name for name in children if name not in ("tracked", "features")]
+
+    @property
+    def failures_file(self) -> Path:
+        """Where tasks that failed for good are noted, one JSON object a line."""
+        return self.path.with_suffix(".failures.jsonl")
+
+    def note_failure(self, record: Mapping[str, Any]) -> None:
+        """Append what is known of a failed task to the failures file."""
+        with self.failures_file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"time": time.time(), **record}) + "\n")
 
     # features -------------------------------------------------------------------------------------------------
 

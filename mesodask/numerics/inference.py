@@ -1,9 +1,14 @@
 """From scores and null scores to p-values, intervals and k*.
 
-References ---------- Phipson, B. and Smyth, G. K. (2010), "Permutation p-values should never be zero",
-Statistical Applications in Genetics and Molecular Biology 9(1):39. Westfall, P. H. and Young, S. S. (1993),
-"Resampling-based multiple testing", Wiley: the maximum statistic. Benjamini, Y. and Hochberg, Y. (1995),
-"Controlling the false discovery rate", Journal of the Royal Statistical Society B 57:289-300.
+References
+----------
+Phipson, B. and Smyth, G. K. (2010), "Permutation p-values should never be zero", Statistical Applications in Genetics
+and Molecular Biology 9(1):39.
+
+Westfall, P. H. and Young, S. S. (1993), "Resampling-based multiple testing", Wiley: the maximum statistic.
+
+Benjamini, Y. and Hochberg, Y. (1995), "Controlling the false discovery rate", Journal of the Royal Statistical
+Society B 57:289-300.
 """
 
 from typing import NamedTuple
