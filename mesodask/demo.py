@@ -18,7 +18,7 @@ from mesodask.simulate import SimulatedSubject, simulate_subject
 from mesodask.summary import summarize
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 CURVES = NdcSettings(ks=(4, 8, 16, 32, 64, 128), R=30, n_label_shuffles=100)
 
@@ -84,15 +84,15 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
             seed=1,
             progress=lambda done, total: watch("simulate", done, total),
         )
-        _embed(subject, client, watch)
-        run = neuron_dropping_curves(
-            subject.eids,
-            one=subject.one_dir,
-            roicat_root=subject.roicat_root,
-            client=client,
-            progress=watch,
-            settings=CURVES,
-        )
+        with _sorting(_embed(subject, watch), client, watch):
+            run = neuron_dropping_curves(
+                subject.eids,
+                one=subject.one_dir,
+                roicat_root=subject.roicat_root,
+                client=client,
+                progress=watch,
+                settings=CURVES,
+            )
         summary = summarize(run)
         if worked or not figure.exists():
             plot_ndc(summary, save=figure)
@@ -119,8 +119,8 @@ def _is_finished(run: RunStore) -> bool:
     )
 
 
-def _embed(subject: SimulatedSubject, client: "Client | None", progress: Progress) -> None:
-    """Build the session stores here, and their Rastermap orders on the workers."""
+def _embed(subject: SimulatedSubject, progress: Progress) -> list[Path]:
+    """Build the session stores that are not there yet, and give all their paths."""
     one = alf.connect(subject.one_dir)
     data = cache.cache_folder(None, one)
     paths = [cache.session_store(data, eid) for eid in subject.eids]
@@ -128,15 +128,33 @@ def _embed(subject: SimulatedSubject, client: "Client | None", progress: Progres
         progress("embed", done + path.exists(), done + 1)
         sessions.load_or_embed(eid, one=one, rastermap=False)
     progress("embed", len(paths), len(paths))
+    return paths
+
+
+@contextmanager
+def _sorting(paths: list[Path], client: "Client | None", progress: Progress) -> Iterator[None]:
+    """Compute the Rastermap orders that are not there yet, on a worker, while the block goes on.
+
+    One after the other: Rastermap is compiled at its first import, and one worker shall do that, not all.
+    """
     unsorted = [path for path in paths if not stores.has_group(path, "order")]
     done = len(paths) - len(unsorted)
     progress("sort (Rastermap)", done, len(paths))
-    if client is None:
+    futures: list[Future] = []
+    if client is not None:
         for path in unsorted:
+            futures.append(client.submit(_sort, path, futures[-1] if futures else None, pure=False))
+    yield
+    for path, future in zip(unsorted, futures or [None] * len(unsorted), strict=True):
+        if future is None:
             sessions.write_order(path)
-        return
-    from distributed import as_completed
-
-    for _ in as_completed(client.map(sessions.write_order, unsorted), raise_errors=True, loop=client.loop):
+        else:
+            future.result()
         done += 1
         progress("sort (Rastermap)", done, len(paths))
+
+
+def _sort(path: Path, before: None) -> None:
+    """Sort one session, once the one before is done."""
+    del before
+    sessions.write_order(path)
