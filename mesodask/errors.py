@@ -60,10 +60,6 @@ class StoreError(MesodaskError, RuntimeError):
     """A Zarr store on disk is damaged, incomplete, or was made from something else."""
 
 
-class StoreLockedError(StoreError):
-    """Another process is writing to this store."""
-
-
 class NothingToDecodeError(MesodaskError, ValueError):
     """Every session of a run was skipped; the message lists the reasons."""
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -170,23 +171,30 @@ def test_same_numbers_however_computed(run: Run, tmp_path: Path, monkeypatch: py
     same_scores(RunStore(kept), reversed_in_threads, ("choice", "block"))
 
 
-def test_a_run_goes_on_where_it_stopped(
-    run: Run, submitted: list[runner.Task], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def interrupted_after(n_blocks: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ctrl-C when a run wants to write its next block after so many; the block must end by it."""
     done = 0
     original = RunStore.write_scores
 
-    def stop_after_two(self: RunStore, *args: object) -> None:
+    def stop(self: RunStore, *args: object) -> None:
         nonlocal done
-        if done == 2:
+        if done == n_blocks:
             raise KeyboardInterrupt
         done += 1
         original(self, *args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunStore, "write_scores", stop_after_two)
+        patch.setattr(RunStore, "write_scores", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(targets="choice")
+            yield
+
+
+def test_a_run_goes_on_where_it_stopped(
+    run: Run, submitted: list[runner.Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with interrupted_after(2, monkeypatch):
+        run(targets="choice")
     assert len(submitted) == 6
     store = run(targets="choice")
     assert store.scores("choice")["finished"].all()
@@ -195,20 +203,8 @@ def test_a_run_goes_on_where_it_stopped(
 
 def test_a_larger_run_that_stopped_is_told_as_such(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run(targets="choice", R=10)
-    done = 0
-    original = RunStore.write_scores
-
-    def stop_after_one(self: RunStore, *args: object) -> None:
-        nonlocal done
-        if done:
-            raise KeyboardInterrupt
-        done += 1
-        original(self, *args)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunStore, "write_scores", stop_after_one)
-        with pytest.raises(KeyboardInterrupt):
-            run(targets="choice", R=20)
+    with interrupted_after(1, monkeypatch):
+        run(targets="choice", R=20)
     status = run(targets="choice", R=10).scores("choice")["status"].values.tolist()
     assert sorted(status) == ["done", "partial", "partial"]
     assert set(run(targets="choice", R=20).scores("choice")["status"].values) == {"done"}

@@ -180,6 +180,16 @@ def test_another_definition_is_refused(run: RunStore) -> None:
         run.reserve("choice", ["b", "a"], [8], 20, 3, "other")
 
 
+def test_forgetting_killed_midway_leaves_no_target_behind(run: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stores.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.forget(["choice"])
+    assert run.targets() == []
+
+
 def test_unknown_target(run: RunStore) -> None:
     with pytest.raises(StoreError, match="it has choice"):
         run.scores("block")

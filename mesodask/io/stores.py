@@ -46,8 +46,7 @@ def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
         A new folder beside it, ``.<name>.<host>-<pid>-<token>.partial``; it is removed if the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.parent / f".{path.name}.{owner}{PARTIAL}"
+    temporary = _partial_of(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -62,6 +61,11 @@ def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
             shutil.rmtree(old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _partial_of(path: Path) -> Path:
+    """Name a folder beside a store for what is half built or half removed; it tells whose it is."""
+    return path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
 
 
 def create_array(
@@ -235,6 +239,6 @@ def remove_group(path: Path, group: str) -> None:
     """Remove a group of a store, so that no half of it is ever seen; nothing happens if there is none."""
     folder = path / group
     if folder.exists():
-        doomed = path / f".{folder.name}.{secrets.token_hex(4)}{PARTIAL}"
+        doomed = _partial_of(path)  # outside the store, where it cannot be taken for a group
         folder.rename(doomed)
         shutil.rmtree(doomed)
