@@ -284,7 +284,7 @@ def test_data_with_one_class_gives_nan():
 def test_unconverged_fits_are_counted(monkeypatch):
     def never(U, labels):
         no = np.zeros(len(labels), dtype=bool)
-        return LogisticFits(np.ones((len(labels), U.shape[1]), dtype=np.float32), no, ~no)
+        return LogisticFits(U, np.ones((len(labels), U.shape[1]), dtype=np.float32), False, no, ~no)
 
     monkeypatch.setattr("mesodask.numerics.crossval.fit_logistic", never)
     X, Y = population(60, 5, n_columns=3)

@@ -7,8 +7,11 @@ preconditioned gradient mixes trials or neurons, and that is one matrix product 
 done row by row while a row lies in the innermost cache.
 
 Every vector of the weight space exists twice: as coordinates ``x`` and as dual coordinates ``y`` with
-``<p, q> = sum(p.x * q.y)``. In the space of neurons both are the weights; in the space of trials (a kernel method) they
-are the coefficients ``a`` and the decisions ``f``, because ``w = U'a`` and ``f = U w`` give ``w.w = a.f``.
+``<p, q> = sum(p.x * q.y)``. In the space of neurons both are the rotated weights v; in the space of trials (a kernel
+method) they are the coefficients ``a`` and the decisions ``f``, because ``w = U'a`` and ``f = U w`` give ``w.w = a.f``.
+
+Rotated weights have ``v.v = w.w + c f.f`` and ``f = V v``. What is minimised over them is ``v.v / 2`` plus the loss
+less ``c f.f / 2``: c is the `shift` of the loss's descent and curvature, 0 in the space of trials.
 """
 
 import numba
@@ -26,6 +29,9 @@ _LINE_TOLERANCE = _f4(0.2)
 # In trial space a step of length t multiplies what a has outside the range of the kernel by 1 - t. Steps far above 2
 # come where the loss is much flatter than the shared curvature (data decoded without error): that column starts anew
 _LONGEST_STEP = _f4(4)
+# A step is taken to shrink the squared error by no more than this, whatever the one before did: where features are all
+# but the same, the first step takes nearly all of the error away and the next ones little
+_LEAST_SHRINKAGE = _f4(0.1)
 _GOES_ON, _ARRIVED, _LOST = 0, 1, 2
 
 
@@ -54,12 +60,12 @@ def _walk(s, t, v, f, powers, pull):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _slope_and_curvature(pull, v):  # type: ignore[no-untyped-def]
-    """Return pull.v and v'Qv, Q = diag(q), q = |pull| (1 - |pull|): descent and Hessian of the loss along v."""
+def _slope_and_curvature(pull, f, v, shift):  # type: ignore[no-untyped-def]
+    """Return p.v and v'Qv: descent and Hessian of the loss along v; p and q as in `_loss_products`."""
     slope = curvature = _f4(0)
     for i in range(v.size):
-        slope += pull[i] * v[i]
-        curvature += (abs(pull[i]) - pull[i] * pull[i]) * v[i] * v[i]
+        slope += (pull[i] + shift * f[i]) * v[i]
+        curvature += (abs(pull[i]) - pull[i] * pull[i] - shift) * v[i] * v[i]
     return slope, curvature
 
 
@@ -78,13 +84,17 @@ def _weight_products(x, y, ux, uy, vx, vy):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _loss_products(pull, f, uf, vf):  # type: ignore[no-untyped-def]
-    """Return pull.u, pull.v and f'Qf, u'Qu, u'Qv, v'Qv in one pass over the trials."""
+def _loss_products(pull, f, uf, vf, shift):  # type: ignore[no-untyped-def]
+    """Return p.u, p.v and f'Qf, u'Qu, u'Qv, v'Qv in one pass over the trials.
+
+    p = pull + shift f is the descent and Q = diag(q), q = |pull| (1 - |pull|) - shift, the Hessian of the shifted loss.
+    """
     pu = pv = ff = uu = uv = vv = _f4(0)
     for i in range(f.size):
-        q = abs(pull[i]) - pull[i] * pull[i]
-        pu += pull[i] * uf[i]
-        pv += pull[i] * vf[i]
+        p = pull[i] + shift * f[i]
+        q = abs(pull[i]) - pull[i] * pull[i] - shift
+        pu += p * uf[i]
+        pv += p * vf[i]
         ff += q * f[i] * f[i]
         uu += q * uf[i] * uf[i]
         uv += q * uf[i] * vf[i]
@@ -117,31 +127,33 @@ def _best_in_plane(gu, gv, huu, huv, hvv):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, tol, longest):  # type: ignore[no-untyped-def]
-    """Move one column a step; return whether it goes on, has arrived or is lost.
+def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, shift, tol, longest, gain):  # type: ignore[no-untyped-def]
+    """Move one column a step; return whether it goes on, has arrived or is lost, and what the model said it gains.
 
     ``x, y, f``: weights in both coordinates and decisions; ``u*``: preconditioned descent; ``v*``: last direction,
-    replaced by the new one. The suffixes are x, y and f (decisions of the direction).
+    replaced by the new one. The suffixes are x, y and f (decisions of the direction). `gain` is what the step before
+    returned, next to nothing at first.
     """
     xx, xu, xv, uu, uv, vv = _weight_products(x, y, ux, uy, vx, vy)
-    pu, pv, qff, quu, quv, qvv = _loss_products(pull, f, uf, vf)
+    pu, pv, qff, quu, quv, qvv = _loss_products(pull, f, uf, vf, shift)
     alpha, beta = _best_in_plane(pu - xu, pv - xv, uu + quu, uv + quv, vv + qvv)
     slope = alpha * (pu - xu) + beta * (pv - xv)
     if not (slope > 0 and alpha < longest):
-        return _LOST
+        return _LOST, slope
     # x.v and v.v of the new direction, while y and vy are still the old ones
     along = alpha * xu + beta * xv
     square = alpha * alpha * uu + _f4(2) * alpha * beta * uv + beta * beta * vv
     _combine(alpha, uf, beta, vf)
-    # twice what the model says is left to gain, against the size of the solution in the same (energy) norm
-    arrived = slope <= tol * tol * (xx + qff)
+    # twice what the model says is left to gain, the squared error in the energy norm, against the size of the solution.
+    # This step will shrink it about as the last one did
+    arrived = slope * min(max(slope / gain, _LEAST_SHRINKAGE), _f4(1)) <= tol * tol * (xx + qff)
     length, change = _f4(0), _f4(1)
     for _ in range(1 + _MAX_LINE_STEPS):
         length += change
         _walk(s, change, vf, f, powers, pull)
         if arrived:
             break
-        ahead, curvature = _slope_and_curvature(pull, vf)
+        ahead, curvature = _slope_and_curvature(pull, f, vf, shift)
         left = ahead - along - length * square
         if abs(left) <= _LINE_TOLERANCE * slope:
             break
@@ -149,7 +161,7 @@ def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, tol, longest):  # ty
         newton = left / max(square + curvature, _f4(1e-30))
         change = min(max(newton, -length / 2), length)
     _combine_and_add(alpha, ux, beta, vx, length, x)
-    return _ARRIVED if arrived else _GOES_ON
+    return _ARRIVED if arrived else _GOES_ON, slope
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True, error_model="numpy")
@@ -162,39 +174,36 @@ def _scaled_residual(pull, x, curvature, diagonal, n_rows, out):  # type: ignore
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _subtract(P, t, Q, n_rows, out):  # type: ignore[no-untyped-def]
-    """Write P - t Q to `out`, for the first rows; an array expression would allocate."""
+def _add_scaled(P, t, Q, n_rows, out):  # type: ignore[no-untyped-def]
+    """Write P + t Q to `out`, for the first rows; an array expression would allocate."""
     for j in range(n_rows):
         for i in range(P.shape[1]):
-            out[j, i] = P[j, i] - t * Q[j, i]
+            out[j, i] = P[j, i] + t * Q[j, i]
 
 
 @numba.njit(cache=True, nogil=True)
-def minimise(dual, U, M, curvature, diagonal, S, X, F, tol, max_iter):  # type: ignore[no-untyped-def]
+def minimise(dual, M, curvature, diagonal, S, X, F, tol, max_iter):  # type: ignore[no-untyped-def]
     """Minimise the loss of every column, in place.
 
-    In the space of neurons (`dual` false) X are weights w, and the preconditioned descent is ``M (U' g - w)`` with M
-    about the inverse of the Hessian: two thin products an iteration. In the space of trials X are coefficients a, and
-    the preconditioned descent is ``df = N z``, ``da = z - curvature df`` with M = N and z the residual g - a over
-    ``1 + diagonal (q - curvature)``, trial by trial: one product.
-    Columns that have arrived leave the products; those that are lost are left at 0.
+    In the space of neurons (`dual` false) X are rotated weights v, and the preconditioned descent is the gradient
+    itself, ``V' (g + c f) - v`` with M = V: two thin products an iteration. In the space of trials X are coefficients
+    a, and it is ``df = N z``, ``da = z - c df`` with M = N and z the residual g - a over ``1 + diagonal (q - c)``,
+    trial by trial: one product. Columns that have arrived leave the products; those that are lost are left at 0.
 
     Parameters
     ----------
     dual : bool
         Which space.
-    U : float32 array (n_trials, n_features)
-        Features; not read in the space of trials.
-    M : float32 array (n_features, n_features) or (n_trials, n_trials)
-        Preconditioner, symmetric.
+    M : float32 array (n_trials, n_features) or (n_trials, n_trials)
+        V, or the symmetric preconditioner N.
     curvature : float32
-        The curvature of the loss that N was made for; 0 if N is the kernel itself, and in the space of neurons.
+        The curvature c of the loss that M was made for; 0 if N is the kernel itself.
     diagonal : float32
         What stands for the diagonal of N when a trial's own curvature q differs from the shared one; 0 ignores q.
     S : float32 array (n_columns, n_trials)
         Labels -1 and 1.
     X : float32 array (n_columns, n_features) or (n_columns, n_trials)
-        Weights or coefficients: start, then solution.
+        Rotated weights or coefficients: start, then solution.
     F : float32 array (n_columns, n_trials)
         Decisions of X: start, then end.
     tol : float32
@@ -207,9 +216,11 @@ def minimise(dual, U, M, curvature, diagonal, S, X, F, tol, max_iter):  # type: 
     order = np.arange(n_live)
     s, x, f = S.copy(), X.copy(), F.copy()
     powers = np.empty(F.shape[1], np.float32)
-    longest = _LONGEST_STEP if curvature > 0 else _f4(np.inf)
-    g, ux, vx = np.empty_like(X), np.empty_like(X), np.zeros_like(X)
-    uf, vf, pull = np.empty_like(F), np.zeros_like(F), np.empty_like(F)
+    gain = np.full(n_live, np.float32(1e-30))
+    longest = _LONGEST_STEP if dual and curvature > 0 else _f4(np.inf)
+    shift = _f4(0) if dual else curvature
+    ux, vx = np.empty_like(X), np.zeros_like(X)
+    uf, vf, pull, g = np.empty_like(F), np.zeros_like(F), np.empty_like(F), np.empty_like(F)
     # the dual coordinates of weights and directions, see the top of this module
     y, uy, vy = (f, uf, vf) if dual else (x, ux, vx)
     for j in range(n_live):
@@ -218,23 +229,24 @@ def minimise(dual, U, M, curvature, diagonal, S, X, F, tol, max_iter):  # type: 
         if dual:
             _scaled_residual(pull, x, curvature, diagonal, n_live, g)
             np.dot(g[:n_live], M, uf[:n_live])
-            _subtract(g, curvature, uf, n_live, ux)
+            _add_scaled(g, -curvature, uf, n_live, ux)
         else:
-            np.dot(pull[:n_live], U, g[:n_live])
-            _subtract(g, _f4(1), x, n_live, g)
+            _add_scaled(pull, shift, f, n_live, g)
             np.dot(g[:n_live], M, ux[:n_live])
-            np.dot(ux[:n_live], U.T, uf[:n_live])
+            _add_scaled(ux, _f4(-1), x, n_live, ux)
+            np.dot(ux[:n_live], M.T, uf[:n_live])
         for j in range(n_live - 1, -1, -1):
-            status = _step(
-                s[j], x[j], y[j], f[j], ux[j], uy[j], uf[j], vx[j], vy[j], vf[j], pull[j], powers, tol, longest
-            )
+            status, gain[j] = _step(
+                s[j], x[j], y[j], f[j], ux[j], uy[j], uf[j], vx[j], vy[j], vf[j], pull[j], powers, shift, tol, longest,
+                gain[j],
+            )  # fmt: skip
             if status != _GOES_ON:
                 if status == _ARRIVED:
                     X[order[j]], F[order[j]] = x[j], f[j]
                 else:
                     X[order[j]], F[order[j]] = _f4(0), _f4(0)
                 n_live -= 1
-                order[j] = order[n_live]
+                order[j], gain[j] = order[n_live], gain[n_live]
                 for rows in (s, x, f, vx, vf, pull):
                     rows[j] = rows[n_live]
         if n_live == 0:

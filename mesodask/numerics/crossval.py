@@ -128,7 +128,7 @@ def cross_val_details(
                 continue
             U_train, U_test = standardised_features(activity, train, test, C, features)
             fits = fit_logistic(U_train, y_train[columns])
-            total[columns] += _METRICS[metric](fits.weights @ U_test.T, y_test[columns])
+            total[columns] += _METRICS[metric](fits.decisions(U_test), y_test[columns])
             folds_used[columns] += 1
             unconverged[columns] += ~fits.converged
     scores = np.divide(total, folds_used, out=np.full(len(labels), np.nan), where=folds_used > 0)

@@ -1,11 +1,15 @@
 """Folds of cross-validation: stratified and shuffled, or blocks of consecutive trials."""
 
+import threading
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mesodask.errors import DataError, SettingsError
+
+# one generator a thread, seeded anew for every draw: to construct one takes 90 times as long as to seed it (180 us)
+_THREAD = threading.local()
 
 FoldKind = Literal["shuffled", "contiguous"]
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -83,7 +87,10 @@ def _check_settings(n_splits: int, seed: int, folds: str, gap: int) -> None:
 
 def _stratified_folds(labels: NDArray[np.bool_], n_folds: int, seed: int) -> NDArray[np.intp]:
     """Give every trial its fold as scikit-learn does, without the cost of its checks (0.4 ms)."""
-    random = np.random.RandomState(seed)
+    if not hasattr(_THREAD, "random"):
+        _THREAD.random = np.random.RandomState(0)
+    random: np.random.RandomState = _THREAD.random
+    random.seed(seed)
     fold_of_trial = np.empty(len(labels), dtype=np.intp)
     # the class that occurs first is dealt first; its places in fold order are 0 .. n_first - 1
     first = labels == labels[0]
