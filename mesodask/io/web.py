@@ -154,11 +154,6 @@ class _Session(requests.Session):
         del resp
 
 
-def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    # in place of None, at which requests would look for credentials by itself
-    return request
-
-
 class Reader:
     """One thread's connection to a server.
 
@@ -196,7 +191,7 @@ class Reader:
         self._backoff = backoff
         self._stop = stop
         self._session = _Session()
-        self._session.auth = credentials.auth or _anonymous
+        self._session.auth = credentials.auth
         self._session.headers["User-Agent"] = f"mesodask/{mesodask.__version__}"
         # plain bytes, so that Content-Length is the length of the file
         self._session.headers["Accept-Encoding"] = "identity"
