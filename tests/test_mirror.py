@@ -21,7 +21,20 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from roicat_server import PASSWORD, TOKEN, USER, Handler, Page, Site, apache, encoded, nginx, python, shouting
+from roicat_server import (
+    PASSWORD,
+    TOKEN,
+    USER,
+    Handler,
+    Page,
+    Site,
+    apache,
+    encoded,
+    nginx,
+    python,
+    self_signed,
+    shouting,
+)
 
 from mesodask import simulate_subject, track_neurons
 from mesodask.cli import main
@@ -98,6 +111,13 @@ def test_equals_the_original(small: SimulatedSubject, site: Site, tmp_path: Path
 def test_the_address_may_end_in_the_tree(site: Site, tmp_path: Path, end: str) -> None:
     summary = mirror_cluster_uids("SP072", site.url + end, tmp_path / "to", auth=(USER, PASSWORD))
     assert summary.copied == N_FILES
+
+
+def test_the_folder_may_be_in_the_home(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    summary = copy(site, Path("~/uids"))
+    assert summary.folder == tmp_path / "home/uids/ROICaT/SP072"
+    assert len(files(summary.folder)) == N_FILES
 
 
 def test_second_call_downloads_nothing(site: Site, tmp_path: Path) -> None:
@@ -382,8 +402,10 @@ def test_waits_double(site: Site, tmp_path: Path) -> None:
 def test_no_server(tmp_path: Path, small: SimulatedSubject) -> None:
     with Site(small.roicat_root) as gone:
         pass
-    summary = copy(gone, tmp_path / "to", retries=1)
+    told: list[object] = []
+    summary = copy(gone, tmp_path / "to", retries=1, progress=lambda *step: told.append(step))
     assert [reason for _, reason in summary.failed] == ["the connection failed: Connection refused (tries: 2)"]
+    assert not told
     assert not (tmp_path / "to").exists()
 
 
@@ -460,6 +482,24 @@ def test_another_server_is_never_asked(
         summary = copy(site, tmp_path / "to", auth=None)
         assert [reason for _, reason in summary.failed] == [f"a redirect to another server, {other.url}"]
         assert other.log == []
+
+
+def test_encrypted(small: SimulatedSubject, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Site(small.roicat_root, tls=self_signed(tmp_path)) as safe:
+        summary = copy(safe, tmp_path / "to")
+        assert "certificate verify failed" in summary.failed[0].reason
+        assert "tries" not in summary.failed[0].reason  # it will not pass
+        assert safe.log == []
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+        safe.faults[VICTIM] = lambda h: h.send(301, b"", {"Location": site.url + h.path})
+        summary = copy(safe, tmp_path / "to")
+        assert [reason for _, reason in summary.failed] == [
+            "a redirect from https to http, which would send the password in the clear"
+        ]
+        assert site.log == []
+        safe.faults.clear()
+        assert copy(safe, tmp_path / "to").copied == 1
+        assert files(tmp_path / "to") == files(small.roicat_root)
 
 
 def test_in_the_clear_is_said(caplog: pytest.LogCaptureFixture, site: Site, tmp_path: Path) -> None:
@@ -665,7 +705,7 @@ def test_command(
         assert line in out.splitlines()
     assert f"{VICTIM}: the server answers 500" in out
     assert "2025-01-13/001/alf/FOV_00: no file" in out
-    assert "1 addresses failed" in err
+    assert "failed: 1." in err
     site.faults.clear()
     status, out, _ = run(capsys, *call, "--json")
     assert status == 0

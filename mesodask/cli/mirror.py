@@ -48,8 +48,8 @@ def mirror(subject: str, to: Path | None, as_json: bool, **settings: Any) -> Non
     click.echo(json.dumps(_plain(summary), indent=2) if as_json else _in_words(summary))
     if summary.failed:
         raise TasksFailedError(
-            f"{len(summary.failed)} addresses failed, and nothing of them is kept; the same command tries them again "
-            "and keeps the rest"
+            f"failed: {len(summary.failed)}. Nothing of that is kept; the same command tries it again, and keeps what "
+            "was copied"
         )
 
 

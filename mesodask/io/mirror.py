@@ -179,15 +179,17 @@ def mirror_cluster_uids(
             raise _unknown_subject(reader, subject)
     if first.kind == "empty":
         raise SessionNotFoundError(f"{copier.url(())}: no session in this folder; expected folders such as 2025-01-13/")
-    outcomes = work_off(
-        first.children,
-        copier.work,
-        connect=partial(connect, tree / subject),
-        n_threads=n_workers,
-        stop=stop,
-        report=partial(_report, progress or (lambda *_: None)),
-    )
-    return _summary(subject, copier, [first, *outcomes])
+    outcomes = [first]
+    if first.children:
+        outcomes += work_off(
+            first.children,
+            copier.work,
+            connect=partial(connect, tree / subject),
+            n_threads=n_workers,
+            stop=stop,
+            report=partial(_report, progress or (lambda *_: None)),
+        )
+    return _summary(subject, copier, outcomes)
 
 
 def _tree(url: str) -> Place:
