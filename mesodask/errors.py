@@ -52,6 +52,26 @@ class SessionNotFoundError(MesodaskError, LookupError):
     """A session, or the ONE folder it should be in, cannot be found."""
 
 
+class AccessError(MesodaskError):
+    """A server refuses the credentials, or wants some and got none.
+
+    Parameters
+    ----------
+    message : str
+        Which address, what was sent, where credentials are taken from; never the credentials.
+    status : int
+        What the server answered, 401 or 403.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def __reduce__(self) -> tuple:
+        # the default would call AccessError(message)
+        return type(self), (self.args[0], self.status)
+
+
 class TrackingError(MesodaskError, ValueError):
     """Sessions cannot be compared: too few of them, or no neuron in common."""
 

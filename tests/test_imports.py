@@ -35,6 +35,7 @@ ONLY_IN = {
     "iblatlas": {"io/regions.py"},
     "dask_jobqueue": {"compute/cluster.py"},
     "rastermap": {"sessions.py"},
+    "requests": {"io/web.py"},
 }
 NOT_IN_NUMERICS = {"dask", "distributed", "xarray", "zarr", "pandas", "one", "matplotlib"}
 

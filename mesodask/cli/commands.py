@@ -7,6 +7,7 @@ import click
 import platformdirs
 
 from mesodask.cli import options
+from mesodask.cli.mirror import mirror
 from mesodask.cli.progress import Stages
 
 
@@ -186,4 +187,4 @@ def _draw(summary: Any, figure: Path) -> None:
     click.echo(f"figure   {figure}")
 
 
-ALL = (demo, simulate, embed, track, ndc, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, plot)

@@ -46,7 +46,7 @@ def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
         A new folder beside it, ``.<name>.<host>-<pid>-<token>.partial``; it is removed if the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _partial_of(path)
+    temporary = partial_of(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -63,8 +63,8 @@ def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _partial_of(path: Path) -> Path:
-    """Name a folder beside a store for what is half built or half removed; it tells whose it is."""
+def partial_of(path: Path) -> Path:
+    """Name something beside a store or file for what is half built or half removed; it tells whose it is."""
     return path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
 
 
@@ -218,11 +218,14 @@ def attributes(path: Path, group: str = "") -> dict[str, Any]:
 
 
 def remove_partial(folder: Path, name: str) -> None:
-    """Remove what killed builds of a store have left behind; builds of living processes are left alone."""
+    """Remove what killed builds of a store or file have left behind; builds of living processes are left alone."""
     for partial in folder.glob(f".{name}.*{PARTIAL}"):
         host, pid, _ = partial.name.removeprefix(f".{name}.").rsplit("-", 2)
         if host == socket.gethostname() and not _is_alive(int(pid)):
-            shutil.rmtree(partial, ignore_errors=True)
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:
@@ -239,6 +242,6 @@ def remove_group(path: Path, group: str) -> None:
     """Remove a group of a store, so that no half of it is ever seen; nothing happens if there is none."""
     folder = path / group
     if folder.exists():
-        doomed = _partial_of(path)  # outside the store, where it cannot be taken for a group
+        doomed = partial_of(path)  # outside the store, where it cannot be taken for a group
         folder.rename(doomed)
         shutil.rmtree(doomed)
