@@ -294,6 +294,7 @@ def npy_header(shape: tuple = (), descr: str = "|O") -> bytes:
 DTYPE = b"cnumpy\ndtype\n(%s\x89\x88tR(K\x03%sNNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 F8 = DTYPE % (text("f8"), text("<"))
 U1 = b"cnumpy\ndtype\n(%s\x89\x88tR(K\x03%sNNNK\x04K\x04K\x08tb" % (text("U1"), text("<"))
+BOOL = DTYPE % (text("b1"), text("|"))
 OBJECT = DTYPE % (text("O8"), text("|"))
 EMPTY_ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
 
@@ -438,6 +439,12 @@ def test_bombs_take_neither_memory_nor_time(tmp_path: Path, case: str) -> None:
     assert len(str(caught.value)) < len(str(path)) + 600
     assert peak < 200 * path.stat().st_size + 1_000_000
     assert time.monotonic() - start < 5
+
+
+def test_booleans_are_zero_or_one(tmp_path: Path) -> None:
+    """Other bytes would be True by themselves, and count for more than one in a sum."""
+    loaded = load_pickle(write(tmp_path / "a.pkl", program(array(b"(K\x03t", BOOL, b"C\x03\x00\x01\x02"))))
+    assert loaded.view(np.uint8).tolist() == [0, 1, 1]
 
 
 def test_number_of_instructions_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,31 @@ def test_delay_must_be_constant(tmp_path: Path, error: float) -> None:
         assert caught.value.path == path
 
 
+def test_delays_of_many_rois(tmp_path: Path) -> None:
+    delay = np.random.default_rng(5).uniform(0, 0.2, 600)
+    cache = {
+        "roi_signal": np.zeros((600, 3), dtype=np.float32),
+        "roi_times": np.arange(3.0) + delay[:, None],
+        "region_labels": ["VISp"] * 600,
+        "region_colors": ["#08858c"] * 600,
+        "xyz": np.full((600, 3), 1000.0),
+    }
+    np.testing.assert_allclose(read_session_cache(write(tmp_path, cache)).roi_delay, delay - delay[0], atol=1e-12)
+    cache["roi_times"][400, 1] += 0.001  # type: ignore[index]
+    with pytest.raises(DataError, match="ROI 400 is"):
+        read_session_cache(write(tmp_path, cache))
+
+
+def test_signalling_nan_is_just_nan(tmp_path: Path) -> None:
+    """Its conversion warns, and warnings are errors here."""
+    signal, xyz = np.ones((N_ROIS, N_FRAMES)), honest()["xyz"].astype(np.float32)
+    signal[1, 2] = np.array(0x7FF4_0000_0000_0000, dtype=np.uint64).view(np.float64)
+    xyz[3, 0] = np.array(0x7FA0_0000, dtype=np.uint32).view(np.float32)
+    session = read_session_cache(write(tmp_path, honest() | {"roi_signal": signal, "xyz": xyz}))
+    assert np.argwhere(np.isnan(session.rows(0, N_ROIS))).tolist() == [[1, 2]]
+    assert np.argwhere(np.isnan(session.xyz)).tolist() == [[3, 0]]
+
+
 def test_times_of_each_fov_need_to_be_told_apart(tmp_path: Path) -> None:
     cache = honest()
     times = cache["roi_times"] + np.array([[0.0], [0.1]])

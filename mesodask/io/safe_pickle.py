@@ -149,7 +149,7 @@ def _npy_shape(stream: mmap.mmap) -> tuple[int, ...]:
 
 
 class _Machine:
-    """The stack, the memo and the instructions, which bear the names of ``pickletools`` in :data:`INSTRUCTIONS`."""
+    """The stack, the memo, and what :data:`INSTRUCTIONS` do to them."""
 
     def __init__(self, budget: int, stand_ins: StandIns) -> None:
         self._stack: list[Any] = []
@@ -163,13 +163,10 @@ class _Machine:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
             if count == MAX_INSTRUCTIONS:
                 raise DataError(f"has more than {MAX_INSTRUCTIONS} instructions")
-            if opcode.name in VALUES:
-                self._stack.append(argument)
-            elif opcode.name in INSTRUCTIONS:
-                INSTRUCTIONS[opcode.name](self, argument)
-            else:
+            if opcode.name not in INSTRUCTIONS:
                 what = "" if argument is None else f" {str(argument)[:80]!a}"
                 raise DataError(f"uses the instruction {opcode.name}{what}")
+            INSTRUCTIONS[opcode.name](self, argument)
         if stream.read(1):
             raise ValueError("there is more after the end of the pickle")
         if self._below or len(self._stack) != 1:
@@ -273,7 +270,8 @@ class _Machine:
             raise DataError(f"changes the state of {describe(pending)}")
         built = pending.build(state)
         self._stack.append(built)
-        for key in pending.memo_keys:
+        while pending.memo_keys:  # each is looked at once, however often the object is built
+            key = pending.memo_keys.pop()
             if self._memo[key] is pending:
                 self._memo[key] = built
 
@@ -308,15 +306,18 @@ def _items(container: Any) -> Any:
     return container.flat if isinstance(container, np.ndarray) else container
 
 
-# instructions that push what stands after them
-VALUES = frozenset({
+# PROTO and FRAME only help those who read ahead, and STOP is the last
+_WITHOUT_EFFECT = ("PROTO", "FRAME", "STOP")
+# these push what stands after them in the file
+_VALUES = (
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
     "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
     "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8",
-})  # fmt: skip
-# all others that are admitted; PROTO and FRAME only help those who read ahead, and STOP is the last
+)  # fmt: skip
+# all that are admitted, by their names in pickletools: machine, argument -> None
 INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _Machine.skip),
+    **dict.fromkeys(_WITHOUT_EFFECT, _Machine.skip),
+    **dict.fromkeys(_VALUES, _Machine.push),
     "NONE": lambda m, _: m.push(None),
     "NEWTRUE": lambda m, _: m.push(True),
     "NEWFALSE": lambda m, _: m.push(False),

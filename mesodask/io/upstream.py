@@ -249,7 +249,7 @@ class _Cache:
     def _finite(self, key: str, values: np.ndarray, what: str) -> None:
         n_bad = values.size - np.count_nonzero(np.isfinite(values))
         if n_bad:
-            raise self._wrong(key, f"{n_bad} {what} are not finite", "numbers")
+            raise self._wrong(key, f"{n_bad} {what} are not finite", "finite numbers")
 
     def signal(self) -> np.ndarray:
         expected = "an array of floating numbers, (n_rois, n_frames)"
@@ -277,11 +277,10 @@ class _Cache:
             delay, times = self._delays(times), times[:1]
         times = times.astype(np.float64)
         for row in times:
-            if not (np.diff(row) > 0).all():
-                where = int(np.flatnonzero(~(np.diff(row) > 0))[0])
-                raise self._wrong(
-                    "roi_times", f"frame {where + 1} does not come after frame {where}", "increasing times"
-                )
+            late = np.flatnonzero(np.diff(row) <= 0)
+            if late.size:
+                found = f"frame {late[0] + 1} does not come after frame {late[0]}"
+                raise self._wrong("roi_times", found, "increasing times")
         if clock_index is None and (times == times[0]).all():
             times = times[:1]
         return times, self._clock_index(clock_index, n_rois, len(times)), delay
