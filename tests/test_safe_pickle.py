@@ -438,7 +438,7 @@ def test_bombs_take_neither_memory_nor_time(tmp_path: Path, case: str) -> None:
     assert caught.value.path == path
     assert len(str(caught.value)) < len(str(path)) + 600
     assert peak < 200 * path.stat().st_size + 1_000_000
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_booleans_are_zero_or_one(tmp_path: Path) -> None:

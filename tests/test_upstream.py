@@ -332,6 +332,8 @@ DAMAGES: dict[str, tuple[Callable[[dict], Any], str]] = {
     "huge time": (change("roi_times", [0.5, 10**400]), "roi_times: an array of object"),
     "times of no dimension": (change("roi_times", [np.array(1.0)] * N_FRAMES), "roi_times: list of length 20 of other"),
     "NaN time": (change("roi_times", set_at(3, np.nan)), "roi_times: 1 frame times are not finite"),
+    "huge times": (change("roi_times", set_at(19, 1.7e308)), r"roi_times: times as large as 1\.7e\+308"),
+    "long ago": (change("roi_times", set_at(0, -1.7e308)), r"roi_times: times as large as 1\.7e\+308"),
     "decreasing times": (change("roi_times", set_at(4, 0.0)), "roi_times: frame 4 does not come after frame 3"),
     "repeated time": (change("roi_times", lambda t: set_at(4, t[3])(t)), "frame 4 does not come after frame 3"),
     "order with a repetition": (change("isort", set_at(0, 3)), "isort: .* expected a permutation of the 6 rows"),
@@ -358,6 +360,7 @@ DAMAGES: dict[str, tuple[Callable[[dict], Any], str]] = {
     ),
     "positions on their side": (change("xyz", lambda p: p.T), r"xyz: .* shape \(3, 6\)"),
     "infinite position": (change("xyz", set_at((0, 0), np.inf)), "xyz: the furthest coordinate is inf um"),
+    "huge position": (change("xyz", set_at((0, 0), 1.7e308)), r"xyz: the furthest coordinate is 1\.7e\+308 um"),
     "positions at bregma": (change("xyz", lambda p: p * 0), "xyz: the furthest coordinate is 0 um .*100 to 20000 um"),
     "complex positions": (change("xyz", lambda p: p * 1j), "xyz: an array of complex128"),
 }
@@ -432,7 +435,7 @@ def test_bombs_take_neither_memory_nor_time(tmp_path: Path, case: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20 * path.stat().st_size + 1_000_000
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20
 
 
 def assert_sound(session: UpstreamSession) -> None:

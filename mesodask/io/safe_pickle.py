@@ -8,7 +8,6 @@ gigabytes, and a key of nested tuples takes years to hash. So the machine is bui
 listed is refused, names are compared and never looked up, and no size goes beyond what the size of the file warrants.
 """
 
-import mmap
 import pickletools
 import struct
 import warnings
@@ -109,8 +108,8 @@ def _load(path: Path, stand_ins: StandIns, *, npy: bool) -> Any:
     try:
         if not (size := path.stat().st_size):
             raise ValueError("the file is empty")
-        # a memory map reads no more than there is, whatever length the file claims
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+        with path.open("rb") as file:
+            stream = cast(IO[bytes], _Bounded(file, size))
             if npy:
                 shape = _npy_shape(stream)
             loaded = _Machine(BUILT_PER_BYTE * size, stand_ins).run(stream)
@@ -131,7 +130,7 @@ def _load(path: Path, stand_ins: StandIns, *, npy: bool) -> Any:
     return loaded.item() if shape == () else loaded
 
 
-def _npy_shape(stream: mmap.mmap) -> tuple[int, ...]:
+def _npy_shape(stream: IO[bytes]) -> tuple[int, ...]:
     """Read the header of an .npy file of pickled objects; the stream is then where the pickle begins."""
     readers: dict[tuple[int, int], Callable] = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -148,6 +147,17 @@ def _npy_shape(stream: mmap.mmap) -> tuple[int, ...]:
     return shape
 
 
+class _Bounded:
+    """An open file that makes room for no more than its size, whatever length is asked of it."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size = file, size
+        self.tell, self.readline = file.tell, file.readline
+
+    def read(self, length: int) -> bytes:
+        return self._file.read(min(length, self._size))
+
+
 class _Machine:
     """The stack, the memo, and what :data:`INSTRUCTIONS` do to them."""
 
@@ -159,8 +169,8 @@ class _Machine:
         self._stand_ins = {key: Name(".".join(key), new=new) for key, new in stand_ins.items()}
         self._states: list[Any] = []  # what stand-ins were given
 
-    def run(self, stream: mmap.mmap) -> Any:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
+    def run(self, stream: IO[bytes]) -> Any:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count == MAX_INSTRUCTIONS:
                 raise DataError(f"has more than {MAX_INSTRUCTIONS} instructions")
             if opcode.name not in INSTRUCTIONS:

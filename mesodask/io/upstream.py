@@ -27,10 +27,10 @@ UM_PER_UNIT = {"um": 1.0, "mm": 1e3, "m": 1e6}
 # how far from bregma the furthest ROI of a session may lie: no window is that close to it, no mouse brain that large
 FURTHEST_UM = (100.0, 20_000.0)
 DELAY_TOLERANCE = 1e-6  # s
+LATEST = 1e10  # s; more than any clock shows, be it that of the computer
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:_filter_(True|False))?\.npy", re.IGNORECASE)
 _HEX_COLOR = re.compile(r"#?([0-9a-f]{6})(?:[0-9a-f]{2})?", re.IGNORECASE)
-_ROW_BLOCK = 256
-_LONGEST_LABEL = 100
+_ROW_BLOCK, _LONGEST_LABEL = 256, 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,6 +272,9 @@ class _Cache:
         if len(times) == 0 or times.shape[1] != n_frames:
             raise self._wrong("roi_times", describe(self._entries["roi_times"]), expected)
         self._finite("roi_times", times, "frame times")
+        latest = max(-float(times.min()), float(times.max()))
+        if latest > LATEST:
+            raise self._wrong("roi_times", f"times as large as {latest:g}", f"s on a session clock, up to {LATEST:g}")
         delay = None
         if clock_index is None and len(times) == n_rois > 1:
             delay, times = self._delays(times), times[:1]
@@ -295,11 +298,8 @@ class _Cache:
             unsteady = np.flatnonzero(highest - lowest > 2 * DELAY_TOLERANCE)
             if unsteady.size:
                 row = unsteady[0]
-                raise self._wrong(
-                    "roi_times",
-                    f"ROI {start + row} is {lowest[row]:.6f} to {highest[row]:.6f} s later than ROI 0",
-                    f"the same delay in all frames, to {DELAY_TOLERANCE} s",
-                )
+                found = f"ROI {start + row} is {lowest[row]:.6f} to {highest[row]:.6f} s later than ROI 0"
+                raise self._wrong("roi_times", found, f"the same delay in all frames, to {DELAY_TOLERANCE} s")
         return delay
 
     def _clock_index(self, given: ArrayLike | None, n_rois: int, n_clocks: int) -> np.ndarray:
@@ -365,14 +365,11 @@ class _Cache:
         known = values[~np.isnan(values)].astype(np.float64)
         furthest = np.abs(known).max(initial=0)
         low, high = FURTHEST_UM
-        if known.size and not low <= furthest * UM_PER_UNIT[unit] <= high:
-            fitting = [other for other, um in UM_PER_UNIT.items() if low <= furthest * um <= high]
+        fitting = [name for name, um in UM_PER_UNIT.items() if low / um <= furthest <= high / um]
+        if known.size and unit not in fitting:
             hint = f'; if they are in {fitting[0]}, pass xyz_unit="{fitting[0]}"' if fitting else ""
-            raise self._wrong(
-                "xyz",
-                f"the furthest coordinate is {furthest:g} {unit} from bregma",
-                f"{low:g} to {high:g} um for the ROIs of a session{hint}",
-            )
+            found = f"the furthest coordinate is {furthest:g} {unit} from bregma"
+            raise self._wrong("xyz", found, f"{low:g} to {high:g} um for the ROIs of a session{hint}")
         with np.errstate(invalid="ignore"):  # signalling NaN
             return values.astype(np.float64) * UM_PER_UNIT[unit]
 
