@@ -82,7 +82,7 @@ def test_honest_cache(tmp_path: Path, protocol: int | None, numpy_1: bool) -> No
 
 def test_cache_of_a_session_store_gives_the_session_back(tmp_path: Path, sessions: list[xr.Dataset]) -> None:
     """What comes back is what mesodask itself reads from the ALF files."""
-    store = sessions[0].load()
+    store = sessions[0].compute()  # the fixture stays lazy for others
     times = store["frame_times"].values[store["fov_index"].values] + store["roi_delay"].values[:, None]
     isort = np.arange(store.sizes["roi"])[::-1]
     cache = {
