@@ -261,16 +261,15 @@ def _shared_curvature(gram: Float32, n_trials: int, largest: float) -> np.float3
 
 def _pull(S: Float32, decisions: Float32) -> Float32:
     """Return g = s / (1 + exp(s f)), (n_columns, n_trials)."""
-    half = np.float32(0.5) * S
-    pull: Float32 = np.tanh(half * decisions)
-    pull *= -half
-    pull += half
+    pull: Float32 = np.float32(0.5) * S
+    pull -= pull * np.tanh(pull * decisions)
     return pull
 
 
 def _least_start(S: Float32, decisions: Float32, norm: Float32) -> Float32:
     """Return a lower bound of the squared gradient at w = 0, |U's / 2|^2 >= ((s.f) / 2|w|)^2, without a product."""
-    return np.float32(0.25) * _row_dot(S, decisions) ** 2 / np.maximum(norm, np.float32(1e-30))
+    start: Float32 = np.float32(0.25) * _row_dot(S, decisions) ** 2 / np.maximum(norm, np.float32(1e-30))
+    return start
 
 
 def _has_not_drifted(F: Float32, decisions: Float32) -> NDArray[np.bool_]:
