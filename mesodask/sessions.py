@@ -16,6 +16,7 @@ import zarr
 from mesodask import schema
 from mesodask.errors import DataError, SettingsError, StoreError
 from mesodask.io import alf, behavior, cache, fov, regions, stores
+from mesodask.numerics import windows
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def load_or_embed(
     -------
     xarray.Dataset
         The variables of :data:`mesodask.schema.SESSION`, opened lazily; see :func:`trials`, :func:`wheel` and
-        :func:`order` for the groups.
+        :func:`order` for the groups. The attribute ``gaps_s`` lists, for each FOV, the times in s between which no
+        usable frame was taken.
 
     Raises
     ------
@@ -109,6 +111,7 @@ def open_session(path: Path) -> xr.Dataset:
     if path.exists() and found != schema.SCHEMA_VERSION:
         raise StoreError(f"{path}: schema version {found}, this mesodask reads {schema.SCHEMA_VERSION}; {REBUILD}")
     session = stores.open_group(path, schema=schema.SESSION)
+    stores.check_chunks(path)
     session.encoding["source"] = str(path)
     return session
 
@@ -226,6 +229,8 @@ def _attributes(files: alf.SessionFiles, fovs: list[fov.Fov], kind: str, source:
         "region_source": source,
         "mesodask_version": __version__,
         "schema_version": schema.SCHEMA_VERSION,
+        # in a window that touches one, nothing is decoded
+        "gaps_s": {f.name: windows.find_gaps(f.times, ~f.bad_frame).tolist() for f in fovs},
         # changes with every build: what was derived from this store can tell whether it still holds
         "build_id": secrets.token_hex(8),
         "sources": {name: size for f in fovs for name, size in f.sources.items()},

@@ -139,11 +139,68 @@ def test_corrected_signal_has_a_store_of_its_own(copy: SimulatedSubject) -> None
     np.testing.assert_allclose(corrected["signal"].values[:60].T, raw - 0.7 * neuropil, rtol=1e-4, atol=1e-3)
 
 
-def test_old_sessions_with_more_times_than_frames(copy: SimulatedSubject) -> None:
+def test_old_sessions_with_more_times_than_frames(copy: SimulatedSubject, caplog: pytest.LogCaptureFixture) -> None:
     path = fov_file(copy, "mpci.times.npy")
     times = np.load(path)
     np.save(path, np.append(times, times[-1] + [0.2, 0.4]))
     np.testing.assert_array_equal(embed_again(copy)["frame_times"].values[0], times)
+    assert [r.message for r in caplog.records if str(path) in r.message and "the last 2 are left out" in r.message]
+
+
+def test_gaps_are_kept_and_listed(copy: SimulatedSubject) -> None:
+    before = embed_again(copy).attrs["gaps_s"]
+    path = fov_file(copy, "mpci.times.npy", fov=1)
+    times = np.load(path)
+    times[40:] += 30.0
+    np.save(path, times)
+    session = embed_again(copy)
+    np.testing.assert_array_equal(session["frame_times"].values[1], times)
+    assert session.attrs["gaps_s"]["FOV_00"] == before["FOV_00"]
+    assert [times[39], times[40]] in session.attrs["gaps_s"]["FOV_01"]
+
+
+def read_all(session: xr.Dataset) -> dict[str, np.ndarray]:
+    """Everything a store holds, its groups too."""
+    parts = [session, session_stores.trials(session), session_stores.wheel(session)]
+    return {f"{i}/{name}": part[name].values for i, part in enumerate(parts) for name in part.variables}  # type: ignore
+
+
+def test_a_lost_chunk_of_any_array_is_an_error(copy: SimulatedSubject) -> None:
+    """Zarr itself would read False, 0 or "" where a chunk of such an array is lost."""
+    path = Path(embed_again(copy).encoding["source"])
+    chunks = sorted(p for p in path.rglob("c/**/*") if p.is_file())
+    assert {p.relative_to(path).parts[0] for p in chunks} > {"signal", "is_neuron", "fov", "trials", "wheel"}
+    for chunk in chunks[:: max(1, len(chunks) // 30)]:
+        content = chunk.read_bytes()
+        chunk.unlink()
+        with pytest.raises(StoreError, match=rf"{chunk}.*lost.*rerun=True"):
+            load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+        chunk.write_bytes(content)
+    load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+
+
+def test_a_flipped_bit_is_an_error_or_changes_nothing(copy: SimulatedSubject) -> None:
+    session = embed_again(copy)
+    path = Path(session.encoding["source"])
+    good = read_all(session)
+    chunks = sorted(p for p in path.rglob("c/**/*") if p.is_file())
+    rng = np.random.default_rng(7)
+    told = 0
+    for chunk in rng.choice(np.array(chunks, dtype=object), 60):
+        content = bytearray(chunk.read_bytes())
+        position, bit = rng.integers(len(content)), rng.integers(8)
+        content[position] ^= 1 << bit
+        original = chunk.read_bytes()
+        chunk.write_bytes(content)
+        try:
+            found = read_all(session_stores.open_session(path))
+        except Exception:  # zarr's own kinds, from the codec
+            told += 1
+        else:
+            for name, values in good.items():
+                np.testing.assert_array_equal(found[name], values)
+        chunk.write_bytes(original)
+    assert told >= 55  # a bit of the frame's header may mean nothing
 
 
 def test_without_wheel_and_without_optional_files(copy: SimulatedSubject) -> None:

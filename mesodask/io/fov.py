@@ -1,6 +1,7 @@
 """One field of view: its ALF files as checked arrays, one row an ROI."""
 
 import csv
+import logging
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 
 from mesodask.errors import DataError
 from mesodask.io.alf import SessionFiles
+
+logger = logging.getLogger(__name__)
 
 SIGNAL_FILES = {
     "deconvolved": ("mpci.ROIActivityDeconvolved.npy",),
@@ -205,7 +208,10 @@ class _FovReader:
                 "expected at least as many times as frames",
                 path,
             )
-        times = times[:n_frames]
+        if len(times) > n_frames:
+            logger.warning("%s: %d times for %d frames; the last %d are left out, as in sessions recorded before times "
+                           "were cut to the frames", path, len(times), n_frames, len(times) - n_frames)  # fmt: skip
+            times = times[:n_frames]
         if not np.isfinite(times).all():
             raise DataError(f"{int((~np.isfinite(times)).sum())} frame times are not finite", path)
         if not (np.diff(times) > 0).all():

@@ -266,10 +266,9 @@ def _pull(S: Float32, decisions: Float32) -> Float32:
     return pull
 
 
-def _least_start(S: Float32, decisions: Float32, norm: Float32) -> Float32:
+def _least_start(S: Float32, decisions: Float32, norm: Float32) -> NDArray[np.floating]:
     """Return a lower bound of the squared gradient at w = 0, |U's / 2|^2 >= ((s.f) / 2|w|)^2, without a product."""
-    start: Float32 = np.float32(0.25) * _row_dot(S, decisions) ** 2 / np.maximum(norm, np.float32(1e-30))
-    return start
+    return np.float32(0.25) * _row_dot(S, decisions) ** 2 / np.maximum(norm, np.float32(1e-30))
 
 
 def _has_not_drifted(F: Float32, decisions: Float32) -> NDArray[np.bool_]:
