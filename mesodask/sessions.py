@@ -5,9 +5,9 @@ Rows are all ROIs of the session, FOVs in name order; a row index means this row
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,7 @@ from mesodask import schema
 from mesodask.errors import DataError, SettingsError, StoreError
 from mesodask.io import alf, behavior, cache, fov, regions, stores
 from mesodask.numerics import windows
+from mesodask.numerics.order import rastermap_order
 
 logger = logging.getLogger(__name__)
 
@@ -189,17 +190,54 @@ def embed(
     source = fov.choose_region_source(files, names)
     fovs = [fov.read_fov(files, name, signal=kind, region_source=source) for name in names]
     _check_frames(fovs, files)
-    columns = behavior.read_trials(files, collection)
-    wheel_data = behavior.read_wheel(files)
     described = _describe(fovs, _attributes(files, fovs, kind, source))
+    write_store(path, described, fovs, behavior.read_trials(files, collection), behavior.read_wheel(files), replace)
+
+
+class Rows(Protocol):
+    """Some rows of a session's activity, in the order of the store."""
+
+    @property
+    def n_rois(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Read a block of them, (stop - start, n_frames) float32."""
+        ...
+
+
+def write_store(
+    path: Path,
+    described: xr.Dataset,
+    activity: Sequence[Rows],
+    trials: Mapping[str, np.ndarray],
+    wheel: Mapping[str, np.ndarray],
+    replace: bool,
+) -> None:
+    """Write a session store under a temporary name, and give it its own when it is whole.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where the store shall be.
+    described : xarray.Dataset
+        Everything of :data:`mesodask.schema.SESSION` but the signal, and the attributes.
+    activity : sequence of Rows
+        The signal, one after the other.
+    trials, wheel : mapping of str to numpy.ndarray
+        Columns of the groups; none if there are no trials, or no wheel.
+    replace : bool
+        Whether a store that another process has finished meanwhile is replaced.
+    """
     stores.remove_partial(path.parent, path.name)
     with stores.building(path, replace=replace) as temporary:
         stores.write_group(temporary, "", described)
-        _write_signal(temporary, fovs)
-        if columns:
-            stores.write_group(temporary, "trials", xr.Dataset({n: ("trial", v) for n, v in columns.items()}))
-        if wheel_data:
-            dataset = schema.conform(wheel_data, schema.WHEEL)
+        _write_signal(temporary, activity, described.sizes["time"])
+        if trials:
+            stores.write_group(temporary, "trials", xr.Dataset({n: ("trial", v) for n, v in trials.items()}))
+        if wheel:
+            dataset = schema.conform(wheel, schema.WHEEL)
             stores.write_group(temporary, "wheel", dataset, chunks={"sample": WHEEL_CHUNK})
 
 
@@ -216,24 +254,29 @@ def _check_frames(fovs: list[fov.Fov], files: alf.SessionFiles) -> None:
 
 
 def _attributes(files: alf.SessionFiles, fovs: list[fov.Fov], kind: str, source: str) -> dict[str, Any]:
+    return identity(files.info) | {
+        "signal_kind": kind,
+        "region_source": source,
+        # in a window that touches one, nothing is decoded
+        "gaps_s": {f.name: windows.find_gaps(f.times, ~f.bad_frame).tolist() for f in fovs},
+        "sources": {name: size for f in fovs for name, size in f.sources.items()},
+    }
+
+
+def identity(info: alf.SessionInfo) -> dict[str, Any]:
+    """Attributes that every session store has: whose it is, and which build of which version."""
     from mesodask import __version__
 
-    info = files.info
     return {
         "eid": info.eid,
         "subject": info.subject,
         "lab": info.lab,
         "date": info.date.isoformat(),
         "number": info.number,
-        "signal_kind": kind,
-        "region_source": source,
         "mesodask_version": __version__,
         "schema_version": schema.SCHEMA_VERSION,
-        # in a window that touches one, nothing is decoded
-        "gaps_s": {f.name: windows.find_gaps(f.times, ~f.bad_frame).tolist() for f in fovs},
         # changes with every build: what was derived from this store can tell whether it still holds
         "build_id": secrets.token_hex(8),
-        "sources": {name: size for f in fovs for name, size in f.sources.items()},
     }
 
 
@@ -264,9 +307,9 @@ def _describe(fovs: list[fov.Fov], attrs: dict[str, Any]) -> xr.Dataset:
     )
 
 
-def _write_signal(path: Path, fovs: list[fov.Fov]) -> None:
+def _write_signal(path: Path, activity: Sequence[Rows], n_frames: int) -> None:
     declared = schema.SESSION["signal"]
-    n_rois, n_frames = sum(f.n_rois for f in fovs), len(fovs[0].times)
+    n_rois = sum(part.n_rois for part in activity)
     array = stores.create_array(
         zarr.open_group(str(path), mode="a"),
         "signal",
@@ -276,19 +319,19 @@ def _write_signal(path: Path, fovs: list[fov.Fov]) -> None:
         chunks=(min(ROI_CHUNK, n_rois), min(TIME_CHUNK, n_frames)),
         attributes=declared.attributes(),
     )
-    for start, block in _row_blocks(fovs, ROI_CHUNK):
+    for start, block in _row_blocks(activity, ROI_CHUNK):
         array[start : start + len(block)] = block
 
 
-def _row_blocks(fovs: list[fov.Fov], n_rows: int) -> Iterator[tuple[int, np.ndarray]]:
+def _row_blocks(activity: Sequence[Rows], n_rows: int) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks of n_rows consecutive rows of the session, so that each is whole chunks; one may span two FOVs."""
-    starts = np.concatenate([[0], np.cumsum([f.n_rois for f in fovs])])
+    starts = np.concatenate([[0], np.cumsum([part.n_rois for part in activity])])
     for start in range(0, starts[-1], n_rows):
         stop = min(start + n_rows, starts[-1])
         parts = [
-            f.rows(max(start, first) - first, min(stop, first + f.n_rois) - first)
-            for f, first in zip(fovs, starts[:-1], strict=True)
-            if first < stop and first + f.n_rois > start
+            part.rows(max(start, first) - first, min(stop, first + part.n_rois) - first)
+            for part, first in zip(activity, starts[:-1], strict=True)
+            if first < stop and first + part.n_rois > start
         ]
         yield start, np.concatenate(parts)
 
@@ -302,60 +345,9 @@ def write_order(path: Path) -> None:
         There is no such store.
     """
     session = open_session(path)
-    isort, reason = rastermap_order(session["signal"].values)
-    dataset = schema.conform({"isort": isort}, schema.ORDER, {"reason": reason})
-    stores.write_group(path, "order", dataset)
+    store_order(path, *rastermap_order(session["signal"].values))
 
 
-def rastermap_order(signal: np.ndarray) -> tuple[np.ndarray, str]:
-    """Sort ROIs so that those that are active together lie together (Rastermap, Stringer et al. 2025).
-
-    Parameters
-    ----------
-    signal : numpy.ndarray, (n_rois, n_frames) float32
-        Activity. ROIs without variance, or with NaN, come last.
-
-    Returns
-    -------
-    isort : numpy.ndarray, (n_rois,) int64
-        A permutation of the rows.
-    reason : str
-        Why the parameters are not the usual ones or there is no order; empty if all went as usual.
-    """
-    usable = np.isfinite(signal).all(axis=1)
-    usable[usable] &= signal[usable].std(axis=1) > 0
-    rows = np.flatnonzero(usable)
-    identity = np.arange(len(signal), dtype=np.int64)
-    smallest = min(len(rows), signal.shape[1])
-    if smallest < 10:
-        return identity, f"{len(rows)} active ROIs and {signal.shape[1]} frames are too few to sort"
-    n_pcs, n_clusters = min(100, smallest - 1), min(30, len(rows) // 2)
-    try:
-        inner = _fit_rastermap(signal[rows], n_pcs, n_clusters)
-    except Exception as error:  # rastermap raises many kinds on recordings it cannot sort
-        return identity, f"rastermap failed: {error}"
-    if not np.array_equal(np.sort(inner), np.arange(len(rows))):
-        return identity, "rastermap gave no permutation"
-    usual = (n_pcs, n_clusters) == (100, 30)
-    reason = "" if usual else f"small recording: n_PCs={n_pcs}, n_clusters={n_clusters}"
-    return np.concatenate([rows[inner], np.flatnonzero(~usable)]).astype(np.int64), reason
-
-
-def _fit_rastermap(signal: np.ndarray, n_pcs: int, n_clusters: int) -> np.ndarray:
-    import warnings
-
-    root = logging.getLogger()
-    before = list(root.handlers), root.level
-    from rastermap import Rastermap
-
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            model = Rastermap(
-                n_PCs=n_pcs, n_clusters=n_clusters, locality=0.75, time_lag_window=5, bin_size=1, verbose=False
-            )
-            # one ROI a bin of 1 sample each: rastermap's own raster is not needed
-            return np.asarray(model.fit(signal.astype(np.float32), compute_X_embedding=False).isort)
-    finally:
-        # rastermap configures the root logger to print on stdout
-        root.handlers[:], root.level = before
+def store_order(path: Path, isort: np.ndarray, reason: str = "") -> None:
+    """Write an order, and why it is not the usual one, into the ``/order`` group of a session store."""
+    stores.write_group(path, "order", schema.conform({"isort": isort}, schema.ORDER, {"reason": reason}))

@@ -19,6 +19,7 @@ RANK = {
     "compute": 3,
     "sessions": 4,
     "features": 5,
+    "originals": 5,
     "tracking": 5,
     "simulate": 5,
     "run_features": 6,
@@ -34,7 +35,7 @@ ONLY_IN = {
     "brainbox": {"io/behavior.py"},
     "iblatlas": {"io/regions.py"},
     "dask_jobqueue": {"compute/cluster.py"},
-    "rastermap": {"sessions.py"},
+    "rastermap": {"numerics/order.py"},
     "requests": {"io/web.py"},
 }
 NOT_IN_NUMERICS = {"dask", "distributed", "xarray", "zarr", "pandas", "one", "matplotlib"}

@@ -13,6 +13,7 @@ from mesodask import sessions as session_stores
 from mesodask.errors import DataError, SessionNotFoundError, SettingsError, StoreError
 from mesodask.io import alf, stores
 from mesodask.io.alf import write_one_tables
+from mesodask.numerics.order import rastermap_order
 from mesodask.simulate import SimulatedSubject
 
 
@@ -265,7 +266,7 @@ def test_rastermap_puts_active_together_and_survives_nan() -> None:
     shuffled = rng.permutation(80)
     signal = (drive[group] * 3.0 + rng.random((80, 600))).astype(np.float32)[shuffled]
     signal[5], signal[9, 3] = 1.0, np.nan
-    isort, _ = session_stores.rastermap_order(signal)
+    isort, _ = rastermap_order(signal)
     assert sorted(isort) == list(range(80))
     assert set(isort[-2:]) == {5, 9}
     changes = np.count_nonzero(np.diff(group[shuffled][isort[:-2]]))
@@ -273,7 +274,7 @@ def test_rastermap_puts_active_together_and_survives_nan() -> None:
 
 
 def test_too_small_for_rastermap() -> None:
-    isort, reason = session_stores.rastermap_order(np.ones((4, 100), dtype=np.float32))
+    isort, reason = rastermap_order(np.ones((4, 100), dtype=np.float32))
     assert isort.tolist() == [0, 1, 2, 3]
     assert "too few" in reason
 

@@ -1,0 +1,134 @@
+"""Sessions as the original scripts cached them <-> session stores.
+
+The originals kept a session as one pickled dictionary, ``<eid>.npy``. :func:`original_cache` gives that dictionary of a
+session store, for code that was written for it; :func:`import_session_cache` makes a store of such a file.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from mesodask import schema, sessions
+from mesodask.io import alf, behavior, cache, stores, upstream
+from mesodask.numerics import windows
+
+IMPORTED = "imported"  # in the name of a store: its rows need not be those of the session's files
+
+
+def original_cache(session: xr.Dataset) -> dict[str, np.ndarray]:
+    """Give a session the form in which the original scripts cached it.
+
+    Parameters
+    ----------
+    session : xarray.Dataset
+        Session store (:func:`mesodask.load_or_embed`).
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        In memory, which for ``roi_times`` takes twice the size of the signal:
+
+        ``roi_signal`` (n_rois, n_frames) float32; ``roi_times`` (n_rois, n_frames) float64, s, each ROI's own, its
+        FOV's frame times plus its delay; ``isort`` (n_rois,) the Rastermap order, rows as they come where there is
+        none; ``region_labels`` (n_rois,) acronyms; ``region_colors`` (n_rois, 3) red, green and blue from 0 to 1;
+        ``xyz`` (n_rois, 3) um from bregma.
+
+    Raises
+    ------
+    StoreError
+        A part of the store cannot be read.
+    """
+    frame_times, fov = session["frame_times"].values, session["fov_index"].values
+    delay = session["roi_delay"].values if "roi_delay" in session else np.zeros(session.sizes["roi"])
+    has_order = stores.has_group(Path(session.encoding["source"]), "order")
+    return {
+        "roi_signal": session["signal"].values,
+        "roi_times": frame_times[fov] + delay[:, None],
+        "isort": sessions.order(session) if has_order else np.arange(session.sizes["roi"]),
+        "region_labels": session["region"].values.astype(object),
+        "region_colors": _rgb(session["region_color"].values),
+        "xyz": session["xyz"].values,
+    }
+
+
+def _rgb(colors: np.ndarray) -> np.ndarray:
+    """Turn "#rrggbb" into red, green and blue from 0 to 1.
+
+    Examples
+    --------
+    >>> _rgb(np.array(["#ff0033"])).tolist()
+    [[1.0, 0.0, 0.2]]
+    """
+    return np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors.tolist()]) / 255.0
+
+
+def import_session_cache(
+    path: str | Path,
+    *,
+    one: Any = None,
+    cache_dir: str | Path | None = None,
+    xyz_unit: upstream.XyzUnit = "um",
+    clock_index: ArrayLike | None = None,
+    rerun: bool = False,
+) -> xr.Dataset:
+    """Make a session store of a file that the original scripts cached.
+
+    Such a file says nothing of trials, wheel, subject and date: these come from the session's files, through ONE. Its
+    rows may be cells alone, and so are not those that tracking counts: the store is named ``<eid>_imported.zarr`` and
+    is never taken for the session's own.
+
+    Parameters
+    ----------
+    path : path-like
+        ``<eid>.npy`` or ``<eid>_filter_True|False.npy``.
+    one : One, path-like or None
+        A ONE, a folder with ONE tables, or None for the user's default; it must know the session.
+    cache_dir : path-like, optional
+        Folder of all stores; ``<ONE.cache_dir>/meso`` by default.
+    xyz_unit, clock_index
+        As in :func:`mesodask.io.upstream.read_session_cache`.
+    rerun : bool
+        Make the store again even if there is one.
+
+    Returns
+    -------
+    xarray.Dataset
+        The session store, opened lazily.
+
+    Raises
+    ------
+    DataError
+        The file asks for more than arrays and plain containers, is damaged, or is no session cache.
+    SessionNotFoundError
+        ONE does not know the session.
+    """
+    one = alf.connect(one)
+    eid, _ = upstream.cache_name(path)
+    files = alf.SessionFiles(one, eid)
+    store = cache.session_store(cache.cache_folder(cache_dir, one), files.info.eid, IMPORTED)
+    if rerun or not store.exists():
+        found = upstream.read_session_cache(path, xyz_unit=xyz_unit, clock_index=clock_index)
+        described = schema.conform(
+            found.variables(),
+            {name: variable for name, variable in schema.SESSION.items() if name != "signal"},
+            sessions.identity(files.info) | _attributes(found),
+        )
+        sessions.write_store(
+            store, described, [found], behavior.read_trials(files), behavior.read_wheel(files), replace=rerun
+        )
+        if found.isort is not None:
+            sessions.store_order(store, found.isort)
+    return sessions.open_session(store)
+
+
+def _attributes(found: upstream.UpstreamSession) -> dict[str, Any]:
+    return {
+        "signal_kind": "as the original scripts cached it",
+        "region_source": "as the original scripts cached it",
+        "gaps_s": {f"clock {i}": windows.find_gaps(times).tolist() for i, times in enumerate(found.frame_times)},
+        "sources": {found.path.name: found.path.stat().st_size},
+        "non_cells_left_out": found.filtered,
+    }
