@@ -55,12 +55,26 @@ def test_exact_is_brute_force_and_never_below_greedy(presence):
         assert [shared(presence, np.flatnonzero(row)) for row in result.members] == result.n_shared.tolist()
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_exact_is_brute_force_where_branches_are_deep(seed):
-    """Some thousand subsets, and patterns that no single bound decides."""
-    presence = drifting(14, 600, seed) if seed % 2 else np.random.default_rng(seed).random((14, 600)) < 0.6
-    sizes = [3, 6, 7, 10]
-    found = exact_subsets(presence, sizes)
+def scattered(n_sessions, n_groups, seed):
+    """Groups of neurons, each in a few sessions drawn at random: what pairs share says little about larger subsets."""
+    rng = np.random.default_rng(seed)
+    presence = np.zeros((n_sessions, n_groups), dtype=bool)
+    for group in range(n_groups):
+        presence[rng.choice(n_sessions, rng.integers(2, 8), replace=False), group] = True
+    return np.repeat(presence, rng.integers(1, 30, n_groups), axis=1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("kind", ["drifting", "independent", "scattered"])
+def test_exact_is_brute_force_where_branches_are_deep(kind, seed):
+    """Some hundred subsets, and many branches; the search starts from one step-by-step result only."""
+    presence = {
+        "drifting": lambda: drifting(11, 600, seed),
+        "independent": lambda: np.random.default_rng(seed).random((11, 600)) < 0.6,
+        "scattered": lambda: scattered(11, 40, seed),
+    }[kind]()
+    sizes = [3, 4, 6]
+    found = exact_subsets(presence, sizes, n_best_starts=0, n_random_starts=0)
     assert found.n_shared.tolist() == [best_of_all(presence, size) for size in sizes]
     assert (found.bound == found.n_shared).all()
 
