@@ -255,10 +255,10 @@ def find_candidates(
     name = found[0].info.subject
     reasons = {c.neurons.info: c.reason for c in candidates if c.reason}
     if len(candidates) - len(reasons) < 2:
-        examples = "; ".join(f"{info.date.isoformat()}: {reason}" for info, reason in list(reasons.items())[:3])
+        examples = [f"{info.date.isoformat()}: {reason}" for info, reason in reasons.items()][:3]
         raise TrackingError(
             f"{len(candidates) - len(reasons)} of {len(candidates)} sessions of {name} can be chosen, at least 2 are "
-            f"needed ({examples}); perhaps min_trials={min_trials} is too many"
+            f"needed. Left out, e.g.: {'; '.join(examples)}"
         )
     report_left_out(name, reasons)
     return candidates

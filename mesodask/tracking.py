@@ -194,6 +194,19 @@ def session_names(infos: Sequence[alf.SessionInfo]) -> dict[str, list]:
     }
 
 
+def session_labels(sessions: xr.Dataset) -> list[str]:
+    """Name sessions by their ``date``, and with their ``number`` where a day has several.
+
+    Examples
+    --------
+    >>> session_labels(xr.Dataset({"date": ("session", ["d1", "d2", "d2"]), "number": ("session", [1, 1, 2])}))
+    ['d1', 'd2/001', 'd2/002']
+    """
+    dates = sessions["date"].values.tolist()
+    numbers = sessions["number"].values.tolist()
+    return [f"{d}/{n:03d}" if dates.count(d) > 1 else str(d) for d, n in zip(dates, numbers, strict=True)]
+
+
 def all_neurons(session: xr.Dataset, *, neurons_only: bool = True, neurons: selection.Narrowing = None) -> xr.Dataset:
     """Give a single session's neurons the form of tracked neurons, so that it can be decoded alone.
 

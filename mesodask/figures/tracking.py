@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mesodask.figures.ndc import checked_file
+from mesodask.tracking import session_labels
 
 CELL = 0.36  # inches of the heat map for a session
 MAP_SIZE = (3.2, 8.0)  # inches, smallest and largest
@@ -73,19 +74,6 @@ def shared_values(table: xr.Dataset, share: bool) -> np.ndarray:
     n_neurons = table["n_neurons"].values.astype(float)
     smaller = np.minimum(n_neurons[:, None], n_neurons[None, :])
     return 100 * shared / np.where(smaller > 0, smaller, np.nan)
-
-
-def session_labels(table: xr.Dataset) -> list[str]:
-    """Dates of the sessions, with the number of the session where a day has several.
-
-    Examples
-    --------
-    >>> session_labels(xr.Dataset({"date": ("session", ["d1", "d2", "d2"]), "number": ("session", [1, 1, 2])}))
-    ['d1', 'd2/001', 'd2/002']
-    """
-    dates = table["date"].values.tolist()
-    numbers = table["number"].values.tolist()
-    return [f"{d}/{n:03d}" if dates.count(d) > 1 else str(d) for d, n in zip(dates, numbers, strict=True)]
 
 
 def _title(table: xr.Dataset) -> str:
@@ -158,6 +146,9 @@ def draw_gaps(panel: Axes, table: xr.Dataset, values: np.ndarray, *, share: bool
     panel.plot(days, shared, "o", ms=3.5, mew=0, color="0.45", alpha=0.5, label="a pair of sessions")
     panel.plot(gaps, [shared[days == gap].mean() for gap in gaps], "-o", ms=3, color=LINE, lw=1.2, label="their mean")
     panel.set_ylim(bottom=0)
+    apart = table["gap"].values
+    margin = 0.5 + 0.02 * (apart[-1] - apart[0])  # whole days, also where all pairs lie equally far apart
+    panel.set_xlim(apart[0] - margin, apart[-1] + margin)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("days between the sessions", fontsize="small")
     panel.set_ylabel(_what(share), fontsize="small")
