@@ -10,10 +10,14 @@ The way of the data, one direction and no way back::
 ============================  ==========================================================================
 load_or_embed                 ALF files of a session -> its Zarr store, opened lazily
 track_neurons                 the same neurons across sessions, by ROICaT cluster UID
+tracking_table                which days hold together: presence, and neurons shared by each pair
+best_session_subsets          for every number of sessions, those that share the most neurons
+consecutive_pairs             the neurons of each two sessions that follow each other
 trial_features                session + rows -> one z-scored windowed mean a trial and neuron
 neuron_dropping_curves        score against number of neurons, with a null for every score
 summarize, k_star             means, intervals, p-values and k* of a run
 plot_ndc                      the curves of a run
+plot_tracking                 a tracking table as a heat map, and against the days between sessions
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
 ============================  ==========================================================================
 
@@ -28,33 +32,42 @@ __version__ = "0.1.0.dev0"
 _HOME_OF = {
     "load_or_embed": "sessions",
     "track_neurons": "tracking",
+    "tracking_table": "tracking",
+    "best_session_subsets": "session_choice",
+    "consecutive_pairs": "session_choice",
     "trial_features": "features",
     "neuron_dropping_curves": "ndc",
     "summarize": "summary",
     "k_star": "summary",
     "plot_ndc": "figures",
+    "plot_tracking": "figures",
     "simulate_subject": "simulate",
 }
 
 __all__ = [
+    "best_session_subsets",
+    "consecutive_pairs",
     "k_star",
     "load_or_embed",
     "neuron_dropping_curves",
     "plot_ndc",
+    "plot_tracking",
     "simulate_subject",
     "summarize",
     "track_neurons",
+    "tracking_table",
     "trial_features",
 ]
 
 if TYPE_CHECKING:
     from mesodask.features import trial_features
-    from mesodask.figures import plot_ndc
+    from mesodask.figures import plot_ndc, plot_tracking
     from mesodask.ndc import neuron_dropping_curves
+    from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed
     from mesodask.simulate import simulate_subject
     from mesodask.summary import k_star, summarize
-    from mesodask.tracking import track_neurons
+    from mesodask.tracking import track_neurons, tracking_table
 
 
 def __getattr__(name: str) -> Any:

@@ -79,6 +79,41 @@ TRACKED: Schema = {
     "session": Variable(("session",), "str", "eids in the order of (date, number)"),
     "date": Variable(("session",), "str", "day of the session, ISO 8601"),
     "cluster_uid": Variable(("neuron",), "str", "ROICaT cluster UIDs in lexicographic order"),
+    "number": Variable(("session",), "int64", "running number of the session within its day", optional=True),
+    "repeated": Variable(("session",), "int64", "ROIs whose UID an earlier ROI of the session has", optional=True),
+    "untracked_fovs": Variable(("session",), "str", "FOVs without a cluster-UID file, with commas", optional=True),
+}
+
+TRACKING_TABLE: Schema = {
+    "session": Variable(("session",), "str", "eids in the order of (date, number)"),
+    "other": Variable(("other",), "str", "the same eids again"),
+    "date": Variable(("session",), "str", "day of the session, ISO 8601"),
+    "number": Variable(("session",), "int64", "running number of the session within its day"),
+    "cluster_uid": Variable(("neuron",), "str", "UIDs found in any session, in lexicographic order"),
+    "presence": Variable(("session", "neuron"), "bool", "whether the neuron was found in the session"),
+    "n_neurons": Variable(("session",), "int64", "tracked neurons of the session"),
+    "shared": Variable(("session", "other"), "int64", "neurons that both sessions have; their own on the diagonal"),
+    "gap_days": Variable(("session", "other"), "int64", "days from one session to the other, 0 or more", "d"),
+    "gap": Variable(("gap",), "int64", "days between the sessions of a pair", "d"),
+    "gap_pairs": Variable(("gap",), "int64", "pairs of sessions that lie so many days apart"),
+    "gap_mean": Variable(("gap",), "float64", "mean over these pairs of the neurons shared"),
+    "gap_min": Variable(("gap",), "int64", "fewest neurons shared by any of these pairs"),
+    "gap_max": Variable(("gap",), "int64", "most neurons shared by any of these pairs"),
+    "repeated": TRACKED["repeated"],
+    "untracked_fovs": TRACKED["untracked_fovs"],
+}
+
+SESSION_SUBSETS: Schema = {
+    "size": Variable(("size",), "int64", "number of sessions in the subset"),
+    "session": Variable(("session",), "str", "eids of all sessions, in the order of (date, number)"),
+    "date": Variable(("session",), "str", "day of the session, ISO 8601"),
+    "number": Variable(("session",), "int64", "running number of the session within its day"),
+    "n_trials": Variable(("session",), "int64", "trials of the session"),
+    "n_neurons": Variable(("session",), "int64", "tracked neurons of the session"),
+    "reason": Variable(("session",), "str", "why the session cannot be in a subset; empty if it can"),
+    "member": Variable(("size", "session"), "bool", "whether the session is in the subset"),
+    "n_shared": Variable(("size",), "int64", "neurons that all sessions of the subset share"),
+    "gap": Variable(("size",), "int64", "how many more another subset could share at the most; 0 is proven best"),
 }
 
 FEATURES: Schema = {
@@ -180,5 +215,5 @@ def conform(data: Mapping[str, Any], schema: Schema, attrs: Mapping | None = Non
             dtype = object if variable.dtype == "str" else variable.dtype
             variables[name] = (variable.dims, np.asarray(data[name], dtype=dtype), variable.attributes())
     return xr.Dataset(variables, attrs=dict(attrs or {})).set_coords(
-        [name for name in variables if name in ("fov", "axis", "session", "date", "cluster_uid", "k")]
+        [name for name in variables if name in ("fov", "axis", "session", "date", "cluster_uid", "k", "number")]
     )

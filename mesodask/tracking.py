@@ -1,18 +1,43 @@
 """The same neurons across sessions, matched by their ROICaT cluster UIDs alone."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from mesodask import schema
-from mesodask.errors import TrackingError
-from mesodask.io import alf, roicat
+from mesodask import schema, selection
+from mesodask.errors import DataError, TrackingError
+from mesodask.io import alf, fov, regions, roicat
 
 logger = logging.getLogger(__name__)
+
+N_LISTED = 5  # sessions that a log line names
+
+
+@dataclass(frozen=True)
+class SessionNeurons:
+    """The tracked neurons of one session.
+
+    Attributes
+    ----------
+    info : SessionInfo
+        The session.
+    rows : dict of str to int
+        Row in the session store of each cluster UID.
+    repeated : int
+        ROIs whose UID an earlier ROI of the session has.
+    untracked_fovs : tuple of str
+        FOVs without a cluster-UID file.
+    """
+
+    info: alf.SessionInfo
+    rows: Mapping[str, int]
+    repeated: int
+    untracked_fovs: tuple[str, ...]
 
 
 def track_neurons(
@@ -21,8 +46,12 @@ def track_neurons(
     one: Any = None,
     roicat_root: str | Path | None = None,
     neurons_only: bool = True,
+    neurons: selection.Narrowing = None,
 ) -> xr.Dataset:
     """Find the neurons that were recorded in every one of several sessions.
+
+    ROIs that are no cells are left out first (`neurons_only`), then a cluster UID means the first ROI of the session
+    that carries it, then `neurons` narrows. So narrowing takes neurons away and changes nothing else.
 
     Parameters
     ----------
@@ -34,41 +63,38 @@ def track_neurons(
         Holds the ``ROICaT`` tree; ``~/chronic_csv`` by default.
     neurons_only : bool
         Leave out, before anything else, the ROIs that are not flagged as cells.
+    neurons : str, sequence of str, or mapping, optional
+        Region acronyms (they narrow every session), or a mapping of eid to a mask over the session's ROIs, rows of
+        its store, or acronyms: see :func:`mesodask.selection.masks`. A neuron is kept if its ROI passes in every
+        session that is narrowed.
 
     Returns
     -------
     xarray.Dataset
         :data:`mesodask.schema.TRACKED`: ``roi(session, neuron)``, rows of each session's store (all ROIs counted);
         sessions in the order of (date, number), UIDs in lexicographic order. It has no neuron if the sessions share
-        none.
+        none. ``repeated(session)`` counts ROIs with a UID that an earlier one has, ``untracked_fovs(session)`` names
+        FOVs without a cluster-UID file.
 
     Raises
     ------
     TrackingError
         Fewer than two sessions, a session given twice, or sessions of several subjects.
+    SettingsError
+        `neurons` does not fit the sessions.
     SessionNotFoundError, DataError
         See :func:`mesodask.io.roicat.read_session_uids`.
     """
     one = alf.connect(one)
     infos = alf.in_date_order([alf.session_info(one, eid) for eid in eids])
     check_sessions(infos)
-    rows = {
-        info.eid: tracked_rows(*roicat.read_session_uids(alf.SessionFiles(one, info.eid), roicat_root), neurons_only)
-        for info in infos
-    }
-    shared = sorted(set.intersection(*(set(found) for found in rows.values())))
-    return schema.conform(
-        {
-            "roi": np.array([[rows[i.eid][uid] for uid in shared] for i in infos], dtype=np.int64).reshape(
-                len(infos), len(shared)
-            ),
-            "session": [i.eid for i in infos],
-            "date": [i.date.isoformat() for i in infos],
-            "cluster_uid": shared,
-        },
-        schema.TRACKED,
-        {"subject": infos[0].subject, "neurons_only": neurons_only},
+    found = read_neurons(
+        [alf.SessionFiles(one, info.eid) for info in infos],
+        roicat_root=roicat_root,
+        neurons_only=neurons_only,
+        neurons=neurons,
     )
+    return match(found, {"neurons_only": neurons_only})
 
 
 def check_sessions(infos: Sequence[alf.SessionInfo]) -> None:
@@ -83,7 +109,34 @@ def check_sessions(infos: Sequence[alf.SessionInfo]) -> None:
         raise TrackingError(f"sessions of several subjects ({', '.join(subjects)}); neurons are those of one")
 
 
-def tracked_rows(uids: np.ndarray, is_neuron: np.ndarray, neurons_only: bool = True) -> dict[str, int]:
+def read_neurons(
+    sessions: Sequence[alf.SessionFiles],
+    *,
+    roicat_root: str | Path | None = None,
+    neurons_only: bool = True,
+    neurons: selection.Narrowing = None,
+) -> list[SessionNeurons]:
+    """Read the tracked neurons of sessions; arguments as for :func:`track_neurons`."""
+    by_eid = {files.info.eid: files for files in sessions}
+    uids = {eid: roicat.read_session_uids(files, roicat_root) for eid, files in by_eid.items()}
+
+    def acronyms(eid: str) -> np.ndarray:
+        return regions.describe_regions(fov.read_region_ids(by_eid[eid]))[0]
+
+    masks = selection.masks(neurons, {eid: len(found.uids) for eid, found in uids.items()}, acronyms)
+    found = []
+    for eid, files in by_eid.items():
+        rows, repeated = tracked_rows(uids[eid].uids, uids[eid].is_neuron, neurons_only)
+        if repeated:
+            logger.warning("%s: %d ROIs carry a cluster UID that an earlier ROI of the session has; the first one "
+                           "is taken", files.info.relative, repeated)  # fmt: skip
+        if eid in masks:
+            rows = {uid: row for uid, row in rows.items() if masks[eid][row]}
+        found.append(SessionNeurons(files.info, rows, repeated, uids[eid].untracked_fovs))
+    return found
+
+
+def tracked_rows(uids: np.ndarray, is_neuron: np.ndarray, neurons_only: bool = True) -> tuple[dict[str, int], int]:
     """Map each cluster UID of a session to its row in the session store.
 
     Parameters
@@ -97,26 +150,64 @@ def tracked_rows(uids: np.ndarray, is_neuron: np.ndarray, neurons_only: bool = T
 
     Returns
     -------
-    dict of str to int
-        A UID that occurs twice keeps its first row; a log line counts them.
+    rows : dict of str to int
+        A UID that occurs twice keeps its first row.
+    repeated : int
+        ROIs left out for that.
 
     Examples
     --------
-    >>> tracked_rows(np.array(["b", "", "a"], dtype=object), np.array([True, True, False]))
-    {'b': 0}
+    >>> tracked_rows(np.array(["b", "", "a", "b"], dtype=object), np.array([True, True, False, True]))
+    ({'b': 0}, 1)
     """
-    admitted = (uids != "") & (is_neuron | (not neurons_only))
+    admitted = np.flatnonzero((uids != "") & (is_neuron | (not neurons_only)))
     rows: dict[str, int] = {}
-    for row in np.flatnonzero(admitted):
-        rows.setdefault(str(uids[row]), int(row))
-    repeated = int(admitted.sum()) - len(rows)
-    if repeated:
-        logger.warning("%d ROIs carry a cluster UID that an earlier ROI of the session has; the first one is taken",
-                       repeated)  # fmt: skip
-    return rows
+    for uid, row in zip(uids[admitted].tolist(), admitted.tolist(), strict=True):
+        rows.setdefault(uid, row)
+    return rows, len(admitted) - len(rows)
 
 
-def all_neurons(session: xr.Dataset, *, neurons_only: bool = True) -> xr.Dataset:
+def match(sessions: Sequence[SessionNeurons], attrs: Mapping[str, Any]) -> xr.Dataset:
+    """Give the neurons that all sessions have, as :func:`track_neurons` does."""
+    shared = sorted(set.intersection(*(set(session.rows) for session in sessions)))
+    roi = np.array([[session.rows[uid] for uid in shared] for session in sessions], dtype=np.int64)
+    return schema.conform(
+        {"roi": roi.reshape(len(sessions), len(shared)), "cluster_uid": shared, **_about(sessions)},
+        schema.TRACKED,
+        {"subject": sessions[0].info.subject, **attrs},
+    )
+
+
+def _about(sessions: Sequence[SessionNeurons]) -> dict[str, list]:
+    return session_names([session.info for session in sessions]) | {
+        "repeated": [session.repeated for session in sessions],
+        "untracked_fovs": [",".join(session.untracked_fovs) for session in sessions],
+    }
+
+
+def session_names(infos: Sequence[alf.SessionInfo]) -> dict[str, list]:
+    """Give the coordinates that name sessions: ``session``, ``date`` and ``number``."""
+    return {
+        "session": [info.eid for info in infos],
+        "date": [info.date.isoformat() for info in infos],
+        "number": [info.number for info in infos],
+    }
+
+
+def session_labels(sessions: xr.Dataset) -> list[str]:
+    """Name sessions by their ``date``, and with their ``number`` where a day has several.
+
+    Examples
+    --------
+    >>> session_labels(xr.Dataset({"date": ("session", ["d1", "d2", "d2"]), "number": ("session", [1, 1, 2])}))
+    ['d1', 'd2/001', 'd2/002']
+    """
+    dates = sessions["date"].values.tolist()
+    numbers = sessions["number"].values.tolist()
+    return [f"{d}/{n:03d}" if dates.count(d) > 1 else str(d) for d, n in zip(dates, numbers, strict=True)]
+
+
+def all_neurons(session: xr.Dataset, *, neurons_only: bool = True, neurons: selection.Narrowing = None) -> xr.Dataset:
     """Give a single session's neurons the form of tracked neurons, so that it can be decoded alone.
 
     Parameters
@@ -124,25 +215,169 @@ def all_neurons(session: xr.Dataset, *, neurons_only: bool = True) -> xr.Dataset
     session : xarray.Dataset
         Session store.
     neurons_only : bool
-        Leave out the ROIs that are not flagged as cells.
+        Leave out, before anything else, the ROIs that are not flagged as cells.
+    neurons : array, str, sequence of str, or mapping, optional
+        Narrows to a mask over all ROIs, rows of the store, or region acronyms: see
+        :func:`mesodask.selection.masks`.
 
     Returns
     -------
     xarray.Dataset
         As :func:`track_neurons`, with one session. ``cluster_uid`` is ``FOV/row``, zero-padded, which no other session
         shares.
+
+    Raises
+    ------
+    SettingsError
+        `neurons` does not fit the session.
     """
-    rows = np.flatnonzero(session["is_neuron"].values | (not neurons_only))
+    eid = session.attrs["eid"]
+    admitted = session["is_neuron"].values | (not neurons_only)
+    masks = selection.masks(neurons, {eid: len(admitted)}, lambda _: session["region"].values)
+    rows = np.flatnonzero(admitted & masks.get(eid, True))
     names = session["fov"].values[session["fov_index"].values[rows]]
     labels = [f"{name}/{row:06d}" for name, row in zip(names, session["roi_in_fov"].values[rows], strict=True)]
     order = np.argsort(np.array(labels, dtype=object))
     return schema.conform(
         {
             "roi": rows[order][None],
-            "session": [session.attrs["eid"]],
+            "session": [eid],
             "date": [session.attrs["date"]],
             "cluster_uid": [labels[i] for i in order],
         },
         schema.TRACKED,
         {"subject": session.attrs["subject"], "neurons_only": neurons_only},
     )
+
+
+def find_sessions(subject: str | Sequence[str], one: Any) -> list[alf.SessionFiles]:
+    """Find the sessions that a person means by a subject or by eids, in the order of (date, number).
+
+    Parameters
+    ----------
+    subject : str or sequence of str
+        A subject, for all its sessions in which ROIs were found (a log line names the others), or eids.
+    one : One
+        See :func:`mesodask.io.alf.connect`.
+
+    Raises
+    ------
+    TrackingError
+        As :func:`check_sessions`.
+    DataError
+        The subject has no session with ROIs.
+    """
+    if not isinstance(subject, str):
+        infos = alf.in_date_order([alf.session_info(one, eid) for eid in subject])
+        check_sessions(infos)
+        return [alf.SessionFiles(one, info.eid) for info in infos]
+    sessions = [alf.SessionFiles(one, info.eid) for info in alf.subject_sessions(one, subject)]
+    imaged = [files for files in sessions if fov.has_rois(files)]
+    left_out = [files.info for files in sessions if files not in imaged]
+    if not imaged:
+        raise DataError(f"none of the {len(sessions)} sessions of {subject} has ROIs in alf/FOV_XX")
+    report_left_out(subject, dict.fromkeys(left_out, "no ROIs in alf/FOV_XX"))
+    check_sessions([files.info for files in imaged])
+    return imaged
+
+
+def report_left_out(subject: str, reasons: Mapping[alf.SessionInfo, str]) -> None:
+    """Write a log line for every reason for which sessions are left out."""
+    for reason in dict.fromkeys(reasons.values()):
+        names = [f"{info.date.isoformat()}/{info.number:03d}" for info, why in reasons.items() if why == reason]
+        more = f" and {len(names) - N_LISTED} more" if len(names) > N_LISTED else ""
+        logger.warning("%s: left out %s%s: %s", subject, ", ".join(names[:N_LISTED]), more, reason)
+
+
+def tracking_table(
+    subject: str | Sequence[str],
+    *,
+    one: Any = None,
+    roicat_root: str | Path | None = None,
+    neurons_only: bool = True,
+    neurons: selection.Narrowing = None,
+) -> xr.Dataset:
+    """Tell which days hold together: who was found when, and how many neurons each two sessions share.
+
+    Parameters
+    ----------
+    subject : str or sequence of str
+        A subject, for all its sessions in which ROIs were found, or eids.
+    one, roicat_root, neurons_only, neurons
+        As for :func:`track_neurons`. Narrowing here is a matter of each session for itself: a neuron that lies at
+        the border of a region is present on the days on which it was found inside.
+
+    Returns
+    -------
+    xarray.Dataset
+        :data:`mesodask.schema.TRACKING_TABLE`: ``presence(session, neuron)``, ``shared(session, other)``,
+        ``gap_days(session, other)``, and over all pairs of sessions that lie ``gap`` days apart ``gap_pairs``,
+        ``gap_mean``, ``gap_min`` and ``gap_max`` of the neurons they share. :func:`mesodask.plot_tracking` draws it.
+
+    Raises
+    ------
+    TrackingError
+        Fewer than two sessions, a session given twice, or sessions of several subjects.
+    SettingsError, SessionNotFoundError, DataError
+        As for :func:`track_neurons`.
+    """
+    found = read_neurons(
+        find_sessions(subject, alf.connect(one)),
+        roicat_root=roicat_root,
+        neurons_only=neurons_only,
+        neurons=neurons,
+    )
+    uids, present = presence_matrix(found)
+    shared = shared_by_pair(present)
+    days = np.array([session.info.date.toordinal() for session in found])
+    gap_days = np.abs(days[:, None] - days[None, :])
+    return schema.conform(
+        {
+            "cluster_uid": uids,
+            "presence": present,
+            "n_neurons": np.diag(shared),
+            "shared": shared,
+            "other": [session.info.eid for session in found],
+            "gap_days": gap_days,
+            **_by_gap(shared, gap_days),
+            **_about(found),
+        },
+        schema.TRACKING_TABLE,
+        {"subject": found[0].info.subject, "neurons_only": neurons_only},
+    )
+
+
+def presence_matrix(sessions: Sequence[SessionNeurons]) -> tuple[list[str], np.ndarray]:
+    """Put sessions side by side: UIDs in lexicographic order, and presence (n_sessions, n_uids) bool."""
+    uids = sorted(set().union(*(session.rows for session in sessions)))
+    column = {uid: j for j, uid in enumerate(uids)}
+    present = np.zeros((len(sessions), len(uids)), dtype=bool)
+    for row, session in zip(present, sessions, strict=True):
+        row[[column[uid] for uid in session.rows]] = True
+    return uids, present
+
+
+def shared_by_pair(present: np.ndarray) -> np.ndarray:
+    """Count the neurons that each two sessions share, (n_sessions, n_sessions) int64, from their presence.
+
+    Examples
+    --------
+    >>> shared_by_pair(np.array([[True, True, False], [True, False, False]])).tolist()
+    [[2, 1], [1, 1]]
+    """
+    counts = present.astype(np.float64)
+    return np.rint(counts @ counts.T).astype(np.int64)
+
+
+def _by_gap(shared: np.ndarray, gap_days: np.ndarray) -> dict[str, Any]:
+    pairs = np.triu_indices(len(shared), k=1)
+    counts, gaps = shared[pairs], gap_days[pairs]
+    gap = np.unique(gaps)
+    groups = [counts[gaps == days] for days in gap]
+    return {
+        "gap": gap,
+        "gap_pairs": [len(group) for group in groups],
+        "gap_mean": [group.mean() for group in groups],
+        "gap_min": [group.min() for group in groups],
+        "gap_max": [group.max() for group in groups],
+    }

@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it prints, and how it ends."""
 
+import json
 import os
 import re
 import shlex
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mesodask import simulate_subject
+from mesodask import simulate_subject, track_neurons
 from mesodask.cli import main
 from mesodask.simulate import SimulatedSubject
 
@@ -121,6 +122,69 @@ def test_simulate_embed_track(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert re.search(r"\d+ neurons in all 2 sessions", out)
 
 
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSubject:
+    """Six days, trials enough for blocks of both sides."""
+    return simulate_subject(
+        tmp_path_factory.mktemp("week"), n_days=6, n_trials=200, rois_per_fov=(20, 20), signals=("deconvolved",), seed=2
+    )
+
+
+def track(capsys: pytest.CaptureFixture[str], week: SimulatedSubject, *options: object) -> str:
+    where = ("--subject", week.subject, "--one", week.one_dir, "--roicat-root", week.roicat_root)
+    status, out, err = run(capsys, "track", *where, *options)
+    assert status == 0, err
+    assert all(len(line) <= 80 for line in out.splitlines() if "--json" not in options and "figure" not in line)
+    return out
+
+
+def test_track_modes(
+    week: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of the tables are those of the functions (tests/test_session_choice.py holds them against the truth)."""
+    from mesodask import best_session_subsets, consecutive_pairs, tracking_table
+    from mesodask.session_choice import subset_eids
+
+    monkeypatch.setenv("COLUMNS", "80")
+    where = {"one": week.one_dir, "roicat_root": week.roicat_root}
+    table = tracking_table(week.subject, **where)
+    out = track(capsys, week, "--table", "--figure", tmp_path / "days.png")
+    shared, n = table["shared"].values, table["n_neurons"].values
+    part = f"{shared[3, 2] / min(n[2], n[3]):.0%}"
+    assert re.search(rf"^2025-01-16 +{n[3]} +{shared[3, 2]} +{part} +1 *$", out, re.MULTILINE)
+    assert re.search(rf"^5 +1 +{shared[0, 5]} +{shared[0, 5]} +{shared[0, 5]} *$", out, re.MULTILINE)
+    assert (tmp_path / "days.png").exists()
+
+    best = best_session_subsets(week.subject, min_trials=100, **where)
+    out = track(capsys, week, "--best", "--min-trials", 100)
+    for size in (5, 6):
+        n_shared = int(best["n_shared"].sel(size=size))
+        assert re.search(rf"^{size} +{n_shared} +0 +2025-01-1", out, re.MULTILINE)
+    assert all(eid in out for eid in subset_eids(best, 6))
+
+    out = track(capsys, week, "--pairs", "--min-trials", 100)
+    for pair in consecutive_pairs(week.subject, min_trials=100, **where):
+        assert f"{'  '.join(pair['date'].values)}  {pair.sizes['neuron']:>7}" in out
+
+
+def test_track_json(week: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = {"one": week.one_dir, "roicat_root": week.roicat_root}
+    tracked = track_neurons(week.eids, neurons="VISp", **where)
+    plain = json.loads(track(capsys, week, "--json", "--neurons", "VISp"))
+    assert plain["roi"] == tracked["roi"].values.tolist()
+    assert plain["cluster_uid"] == tracked["cluster_uid"].values.tolist()
+    assert plain["subject"] == week.subject
+    plain = json.loads(track(capsys, week, "--json", "--figure", tmp_path / "days.svg"))
+    assert len(plain["shared"]) == 6
+    assert "presence" not in plain
+    plain = json.loads(track(capsys, week, "--json", "--best", "--sizes", "2,3", "--method", "greedy",
+                             "--min-trials", 0))  # fmt: skip
+    assert plain["size"] == [2, 3]
+    assert [sum(row) for row in plain["member"]] == [2, 3]
+    plain = json.loads(track(capsys, week, "--json", "--pairs", "--min-trials", 0))
+    assert [pair["session"] for pair in plain] == [list(week.eids[i : i + 2]) for i in range(5)]
+
+
 def test_ndc_and_plot(subject: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(
         capsys, "ndc", "--subject", "SP072", "--one", subject.one_dir, "--roicat-root", subject.roicat_root,
@@ -159,6 +223,15 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSubject:
         (f"embed {MISSING} --one {{empty}}/nowhere", "no such folder"),
         ("track {eid} --one {one}", "1 session given"),
         ("track {eid} {eid} --one {one}", "more than once"),
+        ("track --one {one}", "either by their eids or by --subject"),
+        ("track {both} --one {one} --roicat-root {empty}", "no folder ROICaT in it"),
+        ("track {both} --one {one} --roicat-root {roicat} --neurons VIS", "did you mean 'VISp'?"),
+        ("track {both} --one {one} --min-trials 5", "--min-trials goes with --best or --pairs"),
+        ("track {both} --one {one} --pairs --time-limit 5", "--time-limit goes with --best"),
+        ("track {both} --one {one} --best --figure x.png", "--figure goes with --table"),
+        ("track {both} --one {one} --figure x.xyz", "ends in one of"),
+        ("track {both} --one {one} --best --sizes 2,x", "comma-separated"),
+        ("track {both} --one {one} --roicat-root {roicat} --best", "20 trials, at least 400 wanted"),
         ("ndc {both} --one {one} --roicat-root {roicat}", "share no neuron"),
         ("ndc --one {one}", "either by their eids or by --subject"),
         ("ndc {eid} --one {one} --ks 8,x", "comma-separated"),

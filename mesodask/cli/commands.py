@@ -9,6 +9,7 @@ import platformdirs
 from mesodask.cli import options
 from mesodask.cli.mirror import mirror
 from mesodask.cli.progress import Stages
+from mesodask.cli.track import track
 
 
 @click.command()
@@ -86,29 +87,6 @@ def embed(
 
 @click.command()
 @options.which
-@options.one
-@options.roicat_root
-@options.all_rois
-def track(
-    eids: tuple[str, ...], subject: str | None, one: Path | None, roicat_root: Path | None, all_rois: bool
-) -> None:
-    """Count the neurons that sessions share.
-
-    Example: mesodask track --subject SP072 --one ~/one --roicat-root ~/chronic_csv
-    """
-    from mesodask.io import alf
-    from mesodask.tracking import track_neurons
-
-    connection = alf.connect(one)
-    chosen = options.chosen_sessions(connection, eids, subject)
-    tracked = track_neurons(chosen, one=connection, roicat_root=roicat_root, neurons_only=not all_rois)
-    for eid, date in zip(tracked["session"].values, tracked["date"].values, strict=True):
-        click.echo(f"{date}  {eid}")
-    click.echo(f"{tracked.sizes['neuron']} neurons in all {tracked.sizes['session']} sessions")
-
-
-@click.command()
-@options.which
 @options.where
 @options.roicat_root
 @options.all_rois
@@ -121,7 +99,7 @@ def track(
 @click.option("--sampling", help="hold or frames.")
 @click.option("--seed", type=int, help="Key of all random draws.")
 @options.rerun
-@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves into this file.")
+@options.figure
 def ndc(
     eids: tuple[str, ...],
     subject: str | None,

@@ -19,6 +19,9 @@ subject = click.option("--subject", help="All sessions of this subject, in place
 rerun = click.option("--rerun", is_flag=True, help="Compute again what is stored already.")
 all_rois = click.option("--all-rois", is_flag=True, help="Take ROIs that are not flagged as cells, too.")
 
+figure = click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw a figure into this file.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
+
 
 def many(*options: Callable) -> Callable:
     """Put several options on a command at once."""
@@ -35,6 +38,12 @@ where = many(one, cache_dir)
 which = many(eids, subject)
 
 
+def check_which(eids: tuple[str, ...], subject: str | None) -> None:
+    """Raise :class:`SettingsError` unless sessions are named either by eids or by subject."""
+    if bool(eids) == bool(subject):
+        raise SettingsError("name the sessions either by their eids or by --subject")
+
+
 def chosen_sessions(connection: Any, eids: tuple[str, ...], subject: str | None) -> list[str]:
     """Give the eids that are meant, by name or by subject.
 
@@ -43,8 +52,7 @@ def chosen_sessions(connection: Any, eids: tuple[str, ...], subject: str | None)
     SettingsError
         Neither or both are given.
     """
-    if bool(eids) == bool(subject):
-        raise SettingsError("name the sessions either by their eids or by --subject")
+    check_which(eids, subject)
     if subject:
         return [info.eid for info in alf.subject_sessions(connection, subject)]
     return list(eids)
@@ -62,3 +70,8 @@ def comma_list(kind: Callable[[str], Any]) -> Callable:
             raise click.BadParameter(f"{value!r} is no comma-separated list ({error})", context, option) from error
 
     return read
+
+
+neurons = click.option(
+    "--neurons", callback=comma_list(str), help="Only ROIs in these regions, e.g. VISp,MOs, named as in the stores."
+)

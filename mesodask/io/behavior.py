@@ -46,7 +46,7 @@ def trials_collection(files: SessionFiles, collection: str | None = None) -> str
         return collection
     if len(holding) <= 1:
         return holding[0] if holding else None
-    biased = [c for c in holding if _has_blocks(read_trials_from(files, c))]
+    biased = [c for c in holding if has_blocks(read_trials_from(files, c))]
     if len(biased) == 1:
         return biased[0]
     raise DataError(
@@ -60,7 +60,8 @@ def _attributes(files: SessionFiles, collection: str) -> list[str]:
     return [n for n in files.names(collection) if n.startswith(prefix) and n.endswith(suffix)]
 
 
-def _has_blocks(trials: dict[str, np.ndarray]) -> bool:
+def has_blocks(trials: dict[str, np.ndarray]) -> bool:
+    """Tell whether trials have biased blocks of both sides: probabilityLeft is 0.2 in some and 0.8 in others."""
     probability = trials.get("probabilityLeft", np.zeros(0))
     return bool(np.isclose(probability, 0.2).any() and np.isclose(probability, 0.8).any())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mesodask.errors import DataError
-from mesodask.io.alf import SessionFiles
+from mesodask.io.alf import FOV_COLLECTION, SessionFiles
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ REGION_FILES = {
     "histology": "mpciROIs.brainLocationIds_ccf_2017.npy",
     "estimate": "mpciROIs.brainLocationIds_ccf_2017_estimate.npy",
 }
+CELL_FILE = "mpciROIs.mpciROITypes.npy"
 NEUROPIL_FACTOR = 0.7  # suite2p's default: F - 0.7 Fneu
 
 
@@ -112,6 +113,11 @@ def choose_region_source(files: SessionFiles, fovs: list[str]) -> str:
     return "histology" if complete("histology") else "estimate"
 
 
+def has_rois(files: SessionFiles) -> bool:
+    """Tell whether ROIs were found in any FOV of a session; one of behaviour alone has none."""
+    return any(FOV_COLLECTION.match(name) and files.has(name, CELL_FILE) for name in files.collections())
+
+
 def read_cells(files: SessionFiles, fov: str) -> np.ndarray:
     """Read which ROIs of a FOV are cells: (n_rois,) bool from ``mpciROIs.mpciROITypes.npy``.
 
@@ -120,7 +126,27 @@ def read_cells(files: SessionFiles, fov: str) -> np.ndarray:
     DataError
         The file is missing, cannot be read or is no vector of integers.
     """
-    return np.asarray(files.array(f"alf/{fov}", "mpciROIs.mpciROITypes.npy", ndim=1, kind="iu")) == 1
+    return np.asarray(files.array(f"alf/{fov}", CELL_FILE, ndim=1, kind="iu")) == 1
+
+
+def read_region_ids(files: SessionFiles) -> np.ndarray:
+    """Read the Allen CCF 2017 id of every ROI of a session, in the order of the rows of its store.
+
+    Returns
+    -------
+    numpy.ndarray, (n_rois,) int64
+        From the source that the store would take (see :func:`choose_region_source`).
+
+    Raises
+    ------
+    DataError
+        A file is missing, cannot be read, or has another number of rows than its FOV has ROIs.
+    """
+    names = files.fov_names()
+    source = choose_region_source(files, names)
+    readers = [(_FovReader(files, name), len(read_cells(files, name))) for name in names]
+    ids = [reader.per_roi(REGION_FILES[source], n_rois, "iu") for reader, n_rois in readers]
+    return np.concatenate(ids).astype(np.int64)
 
 
 def read_fov(files: SessionFiles, fov: str, *, signal: str, region_source: str) -> Fov:
@@ -151,7 +177,7 @@ def read_fov(files: SessionFiles, fov: str, *, signal: str, region_source: str) 
     times = reader.frame_times(n_frames, SIGNAL_FILES[signal][0])
     position = reader.per_roi(POSITION_FILES[region_source], n_rois, "f", columns=3)
     region = reader.per_roi(REGION_FILES[region_source], n_rois, "iu")
-    is_neuron = reader.per_roi("mpciROIs.mpciROITypes.npy", n_rois, "iu") == 1
+    is_neuron = reader.per_roi(CELL_FILE, n_rois, "iu") == 1
     return Fov(
         name=fov,
         signal=activity,
@@ -193,7 +219,7 @@ class _FovReader:
         expected = (n_rois,) if columns is None else (n_rois, columns)
         if array.shape != expected:
             raise DataError(
-                f"shape {array.shape}; expected {expected}, one row for each of the {n_rois} ROIs of the activity",
+                f"shape {array.shape}; expected {expected}, one row for each of the {n_rois} ROIs",
                 self.folder / name,
             )
         return np.asarray(array)

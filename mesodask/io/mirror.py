@@ -19,11 +19,10 @@ from mesodask.errors import SessionNotFoundError, SettingsError
 from mesodask.io import stores, web
 from mesodask.io.crew import work_off
 from mesodask.io.places import Place
-from mesodask.io.roicat import CLUSTER_FILE
+from mesodask.io.roicat import CLUSTER_FILE, TREE
 
 logger = logging.getLogger(__name__)
 
-TREE = "ROICaT"
 SUBJECT = re.compile(r"\w[\w.-]*")
 # what a folder at each level below the subject is called: date, number, alf, field of view
 LEVELS = tuple(
