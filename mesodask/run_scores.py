@@ -107,7 +107,7 @@ def _score_by_decoder(
     """Score the data's and the null's labels by a user's decoder, which fits each alone: no batch to fill."""
     from mesodask.numerics.crossval import cross_val_details
 
-    result = cross_val_details(X, np.column_stack([y, null_labels.T]), **how, decoder=decoder)
+    result = cross_val_details(X, np.column_stack([y, null_labels.T]), **{**how, "decoder": decoder})
     return result.scores, int(result.unconverged.sum())
 
 

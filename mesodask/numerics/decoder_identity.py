@@ -1,6 +1,6 @@
 """The identity of a user's decoder in text: its class, all its parameters and the versions of what it is made of.
 
-Scores of one identity may be taken for scores of another decoder of the same identity.
+Decoders of one identity share their stored scores, so that whatever changes a score must change the text.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ def decoder_identity(decoder: Any) -> str:
     str
         JSON of ``class`` (full name), ``params`` (nested estimators by class and params; arrays as lists; functions
         and classes by full name) and ``versions``: of the top-level package of every class and function. Code without
-        a version, such as a class of a notebook, has the hash of its source there.
+        a version, such as a class of a notebook, has the hash of its source there (of a class: of its own methods), or
+        "unknown" if the source is not to be found.
 
     Raises
     ------
@@ -107,7 +108,7 @@ def _full_name(code: Any, versions: dict[str, str], where: str = "") -> str:
 
 
 def _source_hash(code: Any) -> str:
-    """Hash of the source of a function, or of a class's own methods; "unknown" where there is no source."""
+    """Hash of the source of a function, or of a class's own methods; "unknown" if it is not to be found."""
     # not of the class itself, whose source cannot be found in a notebook
     parts = [part for _, part in sorted(vars(code).items())] if isinstance(code, type) else [code]
     try:
