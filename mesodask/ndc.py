@@ -8,8 +8,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,8 @@ from mesodask import run_features, sessions, tracking
 from mesodask.errors import SettingsError, TasksFailedError, TrackingError
 from mesodask.io import alf, cache, stores
 from mesodask.io.runstore import RESAMPLE_CHUNK, RunStore
-from mesodask.numerics import seeds
+from mesodask.numerics.decoder_identity import decoder_identity
+from mesodask.run_scores import Block, score_block
 from mesodask.settings import TARGETS, NdcSettings, short_hash
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ def neuron_dropping_curves(
     client: "Client | None" = None,
     rerun: bool = False,
     progress: Progress | None = None,
+    decoder: Any = None,
     settings: NdcSettings | None = None,
     **options: Any,
 ) -> RunStore:
@@ -76,6 +76,10 @@ def neuron_dropping_curves(
         Forget the stored scores of these targets and compute them anew.
     progress : callable(stage, done, total), optional
         Called as the work goes on.
+    decoder : scikit-learn classifier or pipeline, optional
+        Takes the place of the logistic regression (see :func:`mesodask.numerics.crossval.cross_val_details`), at its
+        own speed; set its penalty in it, not by C. Its class, parameters and package versions make another run, and
+        stand in the run's attribute ``decoder``.
     settings : NdcSettings, optional
         All further settings at once.
     **options
@@ -88,6 +92,8 @@ def neuron_dropping_curves(
 
     Raises
     ------
+    SettingsError
+        A setting has a value that is not allowed, or the decoder cannot be used.
     TrackingError
         The sessions share no neuron.
     NothingToDecodeError
@@ -98,22 +104,33 @@ def neuron_dropping_curves(
     if settings is not None and options:
         raise SettingsError(f"both settings= and {', '.join(options)} are given; give all settings in one way")
     settings = settings or NdcSettings(**options)
+    decoded_by = _checked_identity(decoder, settings)
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     report = progress or _silent
     paths = _embed(eids, one, folder, report)
     tracked = _shared_neurons(paths, one, roicat_root, tracked, neurons_only)
     session_paths = [paths[eid] for eid in tracked["session"].values]
-    store = RunStore(cache.run_store(folder, run_prefix(tracked, session_paths, settings)))
+    store = RunStore(cache.run_store(folder, run_prefix(tracked, session_paths, settings, decoded_by)))
     if not store.exists():
         store.create(tracked)
     elif rerun:
         store.forget(settings.targets)
-    store.update_attributes(_run_attributes(tracked, settings))
+    store.update_attributes(_run_attributes(tracked, settings, decoded_by))
     store.failures_file.unlink(missing_ok=True)
     run_features.prepare(store, tracked, session_paths, settings, report)
-    _compute(store, tracked, settings, client, report)
+    _compute(store, tracked, settings, decoder, client, report)
     return store
+
+
+def _checked_identity(decoder: Any, settings: NdcSettings) -> str | None:
+    """Text that identifies a user's decoder; None for the default. What cannot be used raises before any work."""
+    if decoder is None:
+        return None
+    from mesodask.numerics.decoders import check_decoder
+
+    check_decoder(decoder, settings.metric, settings.C)
+    return decoder_identity(decoder)
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -161,62 +178,38 @@ def _shared_neurons(
     return tracked
 
 
-def run_prefix(tracked: xr.Dataset, session_paths: Sequence[Path], settings: NdcSettings) -> str:
-    """Name a run: subject, first and last date, number of sessions, and a hash of all that changes a score."""
-    identity = short_hash(
-        {
-            "eids": tracked["session"].values.tolist(),
-            "uids": tracked["cluster_uid"].values.tolist(),
-            "rows": tracked["roi"].values.tolist(),
-            "signals": [stores.attributes(path)["signal_kind"] for path in session_paths],
-            "settings": settings.score_identity(),
-        }
-    )
+def run_prefix(
+    tracked: xr.Dataset, session_paths: Sequence[Path], settings: NdcSettings, decoder: str | None = None
+) -> str:
+    """Name a run: subject, first and last date, number of sessions, and a hash of all that changes a score.
+
+    `decoder` is the identity of a user's decoder; None is the default one, and leaves no mark in the hash.
+    """
+    content = {
+        "eids": tracked["session"].values.tolist(),
+        "uids": tracked["cluster_uid"].values.tolist(),
+        "rows": tracked["roi"].values.tolist(),
+        "signals": [stores.attributes(path)["signal_kind"] for path in session_paths],
+        "settings": settings.score_identity(),
+    }
+    identity = short_hash(content if decoder is None else content | {"decoder": decoder})
     dates = tracked["date"].values
     return f"{tracked.attrs['subject']}_{dates[0]}_{dates[-1]}_{len(dates)}_{identity}"
 
 
-def _run_attributes(tracked: xr.Dataset, settings: NdcSettings) -> dict[str, Any]:
+def _run_attributes(tracked: xr.Dataset, settings: NdcSettings, decoder: str | None) -> dict[str, Any]:
     from mesodask import __version__
 
     return {
         "kind": "neuron_dropping_curves",
         "subject": tracked.attrs["subject"],
         "settings": json.loads(settings.model_dump_json()),
+        "decoder": decoder,
         "mesodask_version": __version__,
     }
 
 
 # the plan -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Block:
-    """What one task computes: a block of resamples of one session and target, over several ks.
-
-    Attributes
-    ----------
-    store : str
-        Path of the run store.
-    target, eid : str
-        What is decoded, and from which session.
-    ks : tuple of int
-        Numbers of neurons, ascending.
-    resamples : range
-        Resamples of the block.
-    n_shuffles : int
-        Null label vectors to score.
-    features : str
-        Fingerprint of the features, so that a worker's copy in memory is never an old one.
-    """
-
-    store: str
-    target: str
-    eid: str
-    ks: tuple[int, ...]
-    resamples: range
-    n_shuffles: int
-    features: str
 
 
 def actual_ks(ks: Sequence[int], n_shared: int) -> list[int]:
@@ -230,7 +223,9 @@ def actual_ks(ks: Sequence[int], n_shared: int) -> list[int]:
     return sorted({k for k in ks if k <= n_shared} | {n_shared})
 
 
-def _blocks(store: RunStore, target: str, session: int, ks: Sequence[int], settings: NdcSettings) -> Iterator[Block]:
+def _blocks(
+    store: RunStore, target: str, session: int, ks: Sequence[int], settings: NdcSettings, decoder: Any
+) -> Iterator[Block]:
     """Blocks of a session and target that have anything missing."""
     eid = str(store.tracked()["session"].values[session])
     attrs = store.feature_attributes(target, eid)
@@ -240,84 +235,19 @@ def _blocks(store: RunStore, target: str, session: int, ks: Sequence[int], setti
         resamples = range(first, min(first + RESAMPLE_CHUNK, settings.R))
         wanted = tuple(k for k, row in zip(ks, missing[:, resamples.start : resamples.stop], strict=True) if row.any())
         if wanted:
-            yield Block(str(store.path), target, eid, wanted, resamples, n_shuffles, attrs["fingerprint"])
-
-
-def score_block(block: Block, settings: NdcSettings) -> tuple[np.ndarray, np.ndarray, int]:
-    """Compute the scores of one block; this is what a worker runs.
-
-    Parameters
-    ----------
-    block : Block
-        What to compute.
-    settings : NdcSettings
-        Settings of the run.
-
-    Returns
-    -------
-    score : numpy.ndarray, (len(ks), n_resamples) float64
-        NaN where it is not defined.
-    null : numpy.ndarray, (len(ks), n_resamples, n_shuffles) float32
-        The same for null labels.
-    unconverged : int
-        Fits that did not converge.
-    """
-    X, y, null_labels = _load_features(block.store, block.target, block.eid, block.features, block.n_shuffles)
-    score = np.empty((len(block.ks), len(block.resamples)))
-    null = np.empty((*score.shape, block.n_shuffles), dtype=np.float32)
-    unconverged = 0
-    for column, resample in enumerate(block.resamples):
-        order = seeds.generator(settings.seed, "neurons", resample).permutation(X.shape[1])
-        folds = run_features.fold_settings(settings, block.eid, block.target, resample)
-        for row, k in enumerate(block.ks):
-            values, n_bad = _score_subset(X[:, order[:k]], y, null_labels, folds, settings)
-            score[row, column], null[row, column] = values[0], values[1 : 1 + block.n_shuffles]
-            unconverged += n_bad
-    return score, null, unconverged
-
-
-def _score_subset(
-    X: np.ndarray, y: np.ndarray, null_labels: np.ndarray, folds: dict[str, Any], settings: NdcSettings
-) -> tuple[np.ndarray, int]:
-    """Score the data's labels, then the null's in batches of fixed extent.
-
-    A batch is always computed whole, whatever part of it is asked for: the last bits of a score depend on the shape of
-    the matrix products it comes from, and growing a run must not change them.
-    """
-    from mesodask.numerics.crossval import cross_val_details
-
-    how = {**folds, "metric": settings.metric, "C": settings.C}
-    data = cross_val_details(X, y[:, None], **how)
-    scores, unconverged = [data.scores], int(data.unconverged.sum())
-    for first in range(0, len(null_labels), run_features.NULL_BATCH):
-        batch = null_labels[first : first + run_features.NULL_BATCH]
-        result = cross_val_details(X, np.column_stack([y, batch.T]), **how)
-        scores.append(result.scores[1:])
-        unconverged += int(result.unconverged[1:].sum())
-    return np.concatenate(scores), unconverged
-
-
-@lru_cache(maxsize=4)
-def _load_features(
-    store: str, target: str, eid: str, fingerprint: str, n_shuffles: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the decoded trials: X (n_trials, n_neurons), y (n_trials,), null labels (n_null, n_trials).
-
-    The fingerprint is part of the key under which a worker remembers them: features that were made anew are read anew.
-    """
-    del fingerprint
-    features = RunStore(Path(store)).features(target, eid)
-    decoded = features["decoded"].values
-    n_null = min(run_features.whole_batches(n_shuffles), features.sizes.get("shuffle", 0))
-    labels = features["null_label"][:n_null].values[:, decoded] if n_null else np.empty((0, decoded.sum()), np.int8)
-    return features["X"].values[decoded], features["y"].values[decoded], labels
+            yield Block(str(store.path), target, eid, wanted, resamples, n_shuffles, attrs["fingerprint"], decoder)
 
 
 # the run ------------------------------------------------------------------------------------------------------
 
 
 def _compute(
-    store: RunStore, tracked: xr.Dataset, settings: NdcSettings, client: "Client | None", report: Progress
+    store: RunStore,
+    tracked: xr.Dataset,
+    settings: NdcSettings,
+    decoder: Any,
+    client: "Client | None",
+    report: Progress,
 ) -> None:
     """Compute what is missing, write it as it arrives, and say in the store how far each session is."""
     ks = actual_ks(settings.ks, tracked.sizes["neuron"])
@@ -331,7 +261,7 @@ def _compute(
             block
             for session, eid in enumerate(eids)
             if run_features.is_decoded(store, target, eid)
-            for block in _blocks(store, target, session, ks, settings)
+            for block in _blocks(store, target, session, ks, settings, decoder)
         ]
         for target in settings.targets
     }

@@ -25,12 +25,13 @@ RANK = {
     "simulate": 5,
     "session_choice": 6,
     "run_features": 6,
+    "run_scores": 7,
     "summary": 6,
     "figures": 7,
-    "ndc": 7,
-    "demo": 8,
-    "cli": 9,
-    "__main__": 10,
+    "ndc": 8,
+    "demo": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 ONLY_IN = {
     "one": {"io/alf.py"},

@@ -1,12 +1,13 @@
 """Cross-validated scores of many label columns on one population."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mesodask.errors import DataError, SettingsError
-from mesodask.numerics.folds import FoldKind, make_folds
+from mesodask.numerics.decoders import check_decoder, decoder_scores
+from mesodask.numerics.folds import Fold, FoldKind, make_folds
 from mesodask.numerics.logistic import fit_logistic
 from mesodask.numerics.scores import auc, balanced_accuracy
 from mesodask.numerics.standardise import standardised_features
@@ -46,6 +47,7 @@ def cross_val_scores(
     C: float = 1.0,
     folds: FoldKind = "shuffled",
     gap: int = 0,
+    decoder: Any = None,
 ) -> NDArray[np.float64]:
     """Score how well every label column is decoded from the population: :func:`cross_val_details`, scores alone.
 
@@ -60,7 +62,9 @@ def cross_val_scores(
     >>> cross_val_scores(X, np.c_[X > 5, X % 2 == 0], n_splits=3).tolist()[0]
     1.0
     """
-    return cross_val_details(X, Y, n_splits=n_splits, seed=seed, metric=metric, C=C, folds=folds, gap=gap).scores
+    return cross_val_details(
+        X, Y, n_splits=n_splits, seed=seed, metric=metric, C=C, folds=folds, gap=gap, decoder=decoder
+    ).scores
 
 
 def cross_val_details(
@@ -73,11 +77,13 @@ def cross_val_details(
     C: float = 1.0,
     folds: FoldKind = "shuffled",
     gap: int = 0,
+    decoder: Any = None,
 ) -> CrossValidation:
-    """Cross-validate an L2 logistic regression on every label column, with folds and standardisation in common.
+    """Cross-validate a decoder, by default an L2 logistic regression, on every label column, with folds in common.
 
     In each fold neurons are standardised on the training trials, every column is fitted (see
-    :mod:`mesodask.numerics.logistic`), and the decisions on the test trials are scored.
+    :mod:`mesodask.numerics.logistic`), and the decisions on the test trials are scored. A decoder of the user's is
+    fitted to the training trials of X as they are, not standardised, in a fresh clone for every column.
 
     Parameters
     ----------
@@ -90,20 +96,27 @@ def cross_val_details(
     metric : {"auc", "accuracy"}, default "auc"
         Area under the ROC curve (ties count half), or balanced accuracy.
     C : float, default 1
-        Inverse strength of the penalty, as in scikit-learn.
+        Inverse strength of the penalty, as in scikit-learn; not to be given with `decoder`.
+    decoder : scikit-learn classifier or pipeline, optional
+        Takes the place of the logistic regression, at its own speed. Standardise within it:
+        ``make_pipeline(StandardScaler(), SVC(kernel="linear"))``. Decisions are those of its ``decision_function``, or
+        ``predict_proba`` where it has none; for metric "accuracy" its ``predict`` counts. Where a part of it has
+        ``random_state=None``, that is seeded from `seed`, the fold, the label column and the parameter's name. A
+        ConvergenceWarning is not shown, but counted. One fit runs at a time in a process.
 
     Returns
     -------
     CrossValidation
         Scores, folds used and unconverged fits of every column. The same X and Y give the same bits, whatever
-        the number of threads. Columns computed in another company agree to about 1e-3 in decisions.
+        the number of threads. Columns computed in another company agree to about 1e-3 in decisions; with a decoder of
+        the user's, to the bit.
 
     Raises
     ------
     DataError
-        If X is not finite, Y is not of 0 and 1, or their shapes do not fit.
+        If X is not finite, Y is not of 0 and 1, or their shapes do not fit; or the decoder fails on a fold.
     SettingsError
-        If a setting has a value that is not allowed.
+        If a setting has a value that is not allowed, or the decoder is no classifier.
 
     Examples
     --------
@@ -115,24 +128,49 @@ def cross_val_details(
         raise SettingsError(f"metric is {metric!r}, expected one of {sorted(_METRICS)}")
     if not (np.isfinite(C) and C > 0):
         raise SettingsError(f"C is {C}, expected a positive number")
+    if decoder is not None:
+        check_decoder(decoder, metric, C)
     activity, labels = _checked(X, Y)
     splits = make_folds(labels[0], n_splits=n_splits, seed=seed, folds=folds, gap=gap)
     total = np.zeros(len(labels))
     folds_used, unconverged = np.zeros(len(labels), dtype=np.intp), np.zeros(len(labels), dtype=np.intp)
     features = np.empty((activity.shape[0], activity.shape[1] + 1), dtype=np.float32)
     with ONE_BLAS_THREAD:
-        for train, test in splits:
-            y_train, y_test = labels[:, train], labels[:, test]
-            columns: NDArray[np.intp] = np.flatnonzero(_has_both_classes(y_train) & _has_both_classes(y_test))
+        for number, fold in enumerate(splits):
+            columns = _decodable(labels, fold)
             if not len(columns):
                 continue
-            U_train, U_test = standardised_features(activity, train, test, C, features)
-            fits = fit_logistic(U_train, y_train[columns])
-            total[columns] += _METRICS[metric](fits.decisions(U_test), y_test[columns])
+            if decoder is None:
+                scores, converged = _regression_scores(activity, labels, columns, fold, metric, C, features)
+            else:
+                scores, converged = decoder_scores(decoder, activity, labels, columns, fold, metric, (seed, number))
+            total[columns] += scores
             folds_used[columns] += 1
-            unconverged[columns] += ~fits.converged
-    scores = np.divide(total, folds_used, out=np.full(len(labels), np.nan), where=folds_used > 0)
-    return CrossValidation(scores, folds_used, unconverged)
+            unconverged[columns] += ~converged
+    means = np.divide(total, folds_used, out=np.full(len(labels), np.nan), where=folds_used > 0)
+    return CrossValidation(means, folds_used, unconverged)
+
+
+def _decodable(labels: NDArray[np.bool_], fold: Fold) -> NDArray[np.intp]:
+    """Label columns with both classes among the training and among the test trials."""
+    train, test = fold
+    return np.flatnonzero(_has_both_classes(labels[:, train]) & _has_both_classes(labels[:, test]))
+
+
+def _regression_scores(
+    activity: NDArray[np.floating],
+    labels: NDArray[np.bool_],
+    columns: NDArray[np.intp],
+    fold: Fold,
+    metric: Metric,
+    C: float,
+    features: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Score the logistic regression, all columns in one batch; `features` is room for the standardised neurons."""
+    train, test = fold
+    U_train, U_test = standardised_features(activity, train, test, C, features)
+    fits = fit_logistic(U_train, labels[:, train][columns])
+    return _METRICS[metric](fits.decisions(U_test), labels[:, test][columns]), fits.converged
 
 
 def _has_both_classes(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
