@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mesodask.errors import DataError, SettingsError
 from mesodask.numerics.decoders import check_decoder, decoder_scores
-from mesodask.numerics.folds import Fold, FoldKind, make_folds
+from mesodask.numerics.folds import FoldKind, make_folds
 from mesodask.numerics.logistic import fit_logistic
 from mesodask.numerics.scores import auc, balanced_accuracy
 from mesodask.numerics.standardise import standardised_features
@@ -137,11 +137,14 @@ def cross_val_details(
     features = np.empty((activity.shape[0], activity.shape[1] + 1), dtype=np.float32)
     with ONE_BLAS_THREAD:
         for number, fold in enumerate(splits):
-            columns = _decodable(labels, fold)
+            y_train, y_test = labels[:, fold[0]], labels[:, fold[1]]
+            columns: NDArray[np.intp] = np.flatnonzero(_has_both_classes(y_train) & _has_both_classes(y_test))
             if not len(columns):
                 continue
             if decoder is None:
-                scores, converged = _regression_scores(activity, labels, columns, fold, metric, C, features)
+                U_train, U_test = standardised_features(activity, *fold, C, features)
+                fits = fit_logistic(U_train, y_train[columns])
+                scores, converged = _METRICS[metric](fits.decisions(U_test), y_test[columns]), fits.converged
             else:
                 scores, converged = decoder_scores(decoder, activity, labels, columns, fold, metric, (seed, number))
             total[columns] += scores
@@ -149,28 +152,6 @@ def cross_val_details(
             unconverged[columns] += ~converged
     means = np.divide(total, folds_used, out=np.full(len(labels), np.nan), where=folds_used > 0)
     return CrossValidation(means, folds_used, unconverged)
-
-
-def _decodable(labels: NDArray[np.bool_], fold: Fold) -> NDArray[np.intp]:
-    """Label columns with both classes among the training and among the test trials."""
-    train, test = fold
-    return np.flatnonzero(_has_both_classes(labels[:, train]) & _has_both_classes(labels[:, test]))
-
-
-def _regression_scores(
-    activity: NDArray[np.floating],
-    labels: NDArray[np.bool_],
-    columns: NDArray[np.intp],
-    fold: Fold,
-    metric: Metric,
-    C: float,
-    features: NDArray[np.float32],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Score the logistic regression, all columns in one batch; `features` is room for the standardised neurons."""
-    train, test = fold
-    U_train, U_test = standardised_features(activity, train, test, C, features)
-    fits = fit_logistic(U_train, labels[:, train][columns])
-    return _METRICS[metric](fits.decisions(U_test), labels[:, test][columns]), fits.converged
 
 
 def _has_both_classes(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
