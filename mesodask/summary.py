@@ -1,6 +1,7 @@
 """Run stores -> means, intervals, p-values and k*, from the store alone."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from mesodask.numerics import inference
 from mesodask.settings import TARGETS
 
 LEVEL = 0.95
+# the fewest with which 1 / (1 + shuffles), the smallest p-value there can be, allows a k*
+MIN_SHUFFLES = round(1 / inference.MAX_P) - 1
 
 MEANINGS = {
     "mean": "mean score over finished resamples",
@@ -30,6 +33,11 @@ MEANINGS = {
     "k_star": "smallest number of neurons whose mean score is within delta of the ceiling",
     "k_star_low": "lower end of the bootstrap interval of k*",
     "k_star_high": "upper end of the bootstrap interval of k*",
+    "n_shuffles": "shuffles that p_largest counts",
+    "null_kind": "kind of null labels",
+    "null_valid": "whether the p-values can be used at all",
+    "null_note": "what the null asks of the data; empty where it asks nothing",
+    "folds_note": "what the folds do to the scores; empty where nothing is known against them",
 }
 
 
@@ -50,8 +58,9 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
     -------
     xarray.Dataset
         Dims target, session, k: ``mean, sd, low, high, null_mean, null_low, null_high, p, n_resamples``; dims target,
-        session: ``p_largest, p_curve, q, ceiling, k_star, k_star_low, k_star_high, n_trials, performance, status,
-        reason``. What is not computed, or is skipped, is NaN.
+        session: ``p_largest, p_curve, q, ceiling, k_star, k_star_low, k_star_high, n_shuffles, n_trials, performance,
+        status, reason``; dim target: ``null_kind, null_valid, null_note, folds_note`` (see :func:`null_claim`). What is
+        not computed, or is skipped, is NaN.
 
     Raises
     ------
@@ -70,6 +79,7 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
     parts = [_summarize_target(store.scores(name), delta, settings["seed"]) for name in names]
     summary = xr.concat(parts, pd.Index(names, name="target"), join="outer")
     summary["q"] = (("target", "session"), inference.benjamini_hochberg(summary["p_largest"].values))
+    summary = summary.assign(_caveats(names, settings))
     for name, meaning in MEANINGS.items():
         summary[name].attrs["long_name"] = meaning
     return summary.assign_coords(date=("session", tracked["date"].values)).assign_attrs(
@@ -93,12 +103,66 @@ def k_star(run: RunStore | str | Path, *, delta: float | None = None) -> pd.Data
     Returns
     -------
     pandas.DataFrame
-        One row a target and session: ``date, ceiling, k_star, k_star_low, k_star_high, p_largest, q, status``. k* is
-        NaN while scores are missing at the largest k, and where the p-value there is above 0.05.
+        One row a target and session: ``date, ceiling, k_star, k_star_low, k_star_high, p_largest, q, status,
+        null_kind, null_valid, null_note``. k* is NaN while scores are missing at the largest k, and where the p-value
+        there is above 0.05; where the null is not valid, neither are p, q and k*.
     """
     summary = summarize(run, delta=delta)
     columns = ["ceiling", "k_star", "k_star_low", "k_star_high", "p_largest", "q", "status"]
+    columns += ["null_kind", "null_valid", "null_note"]
     return summary[columns].to_dataframe().reset_index()[["target", "session", "date", *columns]]
+
+
+def null_claim(target: str, kind: str) -> tuple[bool, str]:
+    """Tell whether a null is valid for a target, and what it asks of the data.
+
+    A permutation cuts every tie between the labels of successive trials, so it asks for trials that could change
+    places, which slow drift forbids. Blocks are nothing but such ties: no recording is without drift on their scale.
+
+    Parameters
+    ----------
+    target : str
+        What is decoded.
+    kind : {"permute", "circular", "blockwise", "pseudosession"}
+        Kind of null labels.
+
+    Returns
+    -------
+    valid : bool
+        False where no p-value of it can be used.
+    note : str
+        Why not, or under which condition; empty where there is none.
+
+    References
+    ----------
+    Harris, K. D. (2021), "Nonsense correlations in neuroscience", bioRxiv 2020.11.29.402719.
+
+    Examples
+    --------
+    >>> null_claim("block", "permute")[0], null_claim("choice", "permute")[0], null_claim("block", "pseudosession")
+    (False, True, (True, ''))
+    """
+    if kind != "permute":
+        return True, ""
+    if target == "block":
+        return False, "permuting slow labels finds codes in drifting populations without one; use pseudosession"
+    return True, "valid only without slow drift; circular holds with it, too"
+
+
+def _caveats(targets: list[str], settings: dict[str, Any]) -> dict[str, tuple[str, list[Any]]]:
+    """Gather what is known against the null and the folds of every target, as variables over target."""
+    kinds = [settings["null"] or TARGETS[target].null for target in targets]
+    claims = [null_claim(target, kind) for target, kind in zip(targets, kinds, strict=True)]
+    leaky = "shuffled folds leak slow drift into the score; compare with contiguous ones"
+    return {
+        "null_kind": ("target", kinds),
+        "null_valid": ("target", [valid for valid, _ in claims]),
+        "null_note": ("target", [note for _, note in claims]),
+        "folds_note": (
+            "target",
+            [leaky if target == "block" and settings["folds"] == "shuffled" else "" for target in targets],
+        ),
+    }
 
 
 def settings_order(targets: list[str]) -> list[str]:
@@ -144,6 +208,7 @@ def _summarize_session(scores: xr.Dataset, delta: float, seed: int) -> xr.Datase
     values = {
         "p_largest": p[-1], "p_curve": inference.p_curve(mean, null_means), "ceiling": star.ceiling,
         "k_star": star.k_star, "k_star_low": star.low, "k_star_high": star.high,
+        "n_shuffles": np.isfinite(null_means[-1]).sum(),
     }  # fmt: skip
     return xr.Dataset(
         {name: ("k", value) for name, value in curves.items()} | {name: ((), value) for name, value in values.items()},

@@ -16,6 +16,18 @@ from mesodask.simulate import SimulatedSubject
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="run with --slow"))
+
+
 @pytest.fixture(scope="session")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSubject:
     """Three days of 2 FOVs x 60 ROIs that code all four targets; never to be written to."""

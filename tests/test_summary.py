@@ -1,5 +1,7 @@
 """The summary against plain NumPy on scores that are known, and the figure against the summary."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from mesodask import k_star, plot_ndc, schema, summarize
+from mesodask.cli.tables import print_summary
 from mesodask.errors import StoreError
 from mesodask.io.runstore import RunStore
 from mesodask.settings import NdcSettings
+from mesodask.summary import MIN_SHUFFLES
 
 KS, R, SHUFFLES = [2, 4, 8, 16], 20, 40
 EIDS = ["e1", "e2", "e3"]
@@ -140,6 +144,78 @@ def test_undefined_scores_are_left_out_and_unfinished_shuffles_wait(
     np.testing.assert_allclose(one["mean"].values[3], score[3, kept].mean())
     np.testing.assert_allclose(one["null_mean"].values[3], null[3][kept, :30].astype(float).mean(), rtol=1e-6)
     assert float(one["p_largest"]) == pytest.approx(1 / 31)
+    assert int(one["n_shuffles"]) == 30
+
+
+@pytest.mark.parametrize(
+    ("changed", "kinds", "valid", "noted", "folds_noted"),
+    [
+        ({}, ["circular", "pseudosession"], [True, True], [False, False], [False, True]),
+        ({"null": "permute"}, ["permute", "permute"], [True, False], [True, True], [False, True]),
+        ({"null": "circular", "folds": "contiguous"}, ["circular"] * 2, [True, True], [False, False], [False, False]),
+    ],
+)
+def test_what_null_and_folds_ask_of_the_data(
+    store: RunStore,
+    tmp_path: Path,
+    changed: dict[str, str],
+    kinds: list[str],
+    valid: list[bool],
+    noted: list[bool],
+    folds_noted: list[bool],
+) -> None:
+    copied = Path(shutil.copytree(store.path, tmp_path / "run.zarr"))
+    run = RunStore(copied)
+    run.update_attributes({"settings": store.attrs["settings"] | changed})
+    summary = summarize(copied)
+    assert summary["target"].values.tolist() == ["choice", "block"]
+    assert summary["null_kind"].values.tolist() == kinds
+    assert summary["null_valid"].values.tolist() == valid
+    assert [note != "" for note in summary["null_note"].values] == noted
+    assert [note != "" for note in summary["folds_note"].values] == folds_noted
+    if changed.get("null") == "permute":
+        assert "without slow drift" in str(summary["null_note"].values[0])
+        assert "drifting populations" in str(summary["null_note"].values[1])
+    table = k_star(copied)
+    assert table.groupby("target", sort=False)["null_valid"].all().tolist() == valid
+    titles = [panel.get_title() for panel in plot_ndc(copied).axes]
+    assert titles == ["choice", "block" if valid[1] else "block (null invalid: permute)"]
+
+
+def test_table_warns_of_nulls_folds_and_few_shuffles(
+    summary: xr.Dataset, store: RunStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "80")
+    print_summary(summary.sel(target=["choice"]))
+    assert not re.search(r"!|null|folds|shuffles", capsys.readouterr().out)
+    run = RunStore(Path(shutil.copytree(store.path, tmp_path / "run.zarr")))
+    run.update_attributes({"settings": store.attrs["settings"] | {"null": "permute"}})
+    permuted = summarize(run)
+    # as wide as a row can be
+    permuted["k_star"][:], permuted["k_star_low"][:], permuted["k_star_high"][:] = 1024, 512, 2048
+    permuted["p_largest"][:, 0] = permuted["p_curve"][:, 0] = permuted["q"][:, 0] = 0.0099
+    permuted["n_shuffles"][:, 0] = 9
+    print_summary(permuted.assign_coords(target=["feedback", "block"]))
+    lines = capsys.readouterr().out.splitlines()
+    rows = {target: [line for line in lines if line.startswith(f"{target} ")] for target in ("feedback", "block")}
+    assert [row.count("!") for row in rows["feedback"]] == [0, 0, 0]
+    assert [row.count("!") for row in rows["block"]] == [3, 3, 0]  # the last is skipped
+    assert re.search(r"1024 \(512-2048\) +0.0099! +0.0099! +0.0099!", rows["block"][0])
+    assert lines[-4:] == [
+        "null permute of feedback: valid only without slow drift; circular holds with it, too",
+        "! null permute is invalid for block: permuting slow labels finds codes in drifting populations without one; "
+        "use pseudosession",
+        "folds of block: shuffled folds leak slow drift into the score; compare with contiguous ones",
+        "9 shuffles: no p can be below 0.1, so that there is no k*; call again with 19 shuffles or more",
+    ]
+
+
+def test_shuffles_are_those_that_p_counts(summary: xr.Dataset) -> None:
+    one = summary.sel(target="choice")
+    assert one["n_shuffles"].values.tolist() == [SHUFFLES, SHUFFLES, 0]
+    # the fewest that allow a p of .05
+    assert 1 / (1 + MIN_SHUFFLES) <= 0.05 < 1 / MIN_SHUFFLES
 
 
 def test_no_run(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+from mesodask.summary import MIN_SHUFFLES
+
 
 def print_summary(summary: xr.Dataset) -> None:
-    """Print ceiling, k*, and p-values of every session and target on stdout."""
-    # eighty columns hold all of it, as on a terminal nobody has made wider
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    """Print ceiling, k*, and p-values of every session and target on stdout; a ! marks those of an invalid null."""
+    # eighty columns hold all of it, as on a terminal nobody has made wider; the marks take the room between columns
+    table = Table(box=None, padding=(0, 2 if summary["null_valid"].all() else 1, 0, 0))
     table.add_column("target", no_wrap=True)
     table.add_column("session", no_wrap=True)
     for name in ("trials", "ceiling", "k* (95 %)", "p", "p curve", "q"):
@@ -28,21 +30,43 @@ def print_summary(summary: xr.Dataset) -> None:
     console = Console()
     console.print(f"{attrs['subject']}: {attrs['n_shared']} shared neurons, {attrs['metric']}", highlight=False)
     console.print(table)
-    for line in remarks:
+    for line in remarks + caveats(summary):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def caveats(summary: xr.Dataset) -> list[str]:
+    """Say in a line each what is to be kept in mind about nulls, folds and the number of shuffles."""
+    alike: dict[tuple[str, str], list[str]] = {}  # what holds of several targets is said once
+    for target in summary["target"].values.tolist():
+        one = summary.sel(target=target)
+        kind, note = one["null_kind"].item(), one["null_note"].item()
+        if note:
+            subject = f"null {kind} of" if one["null_valid"].item() else f"! null {kind} is invalid for"
+            alike.setdefault((subject, note), []).append(target)
+        if note := one["folds_note"].item():
+            alike.setdefault(("folds of", note), []).append(target)
+    lines = [f"{subject} {', '.join(targets)}: {note}" for (subject, note), targets in alike.items()]
+    counted = summary["n_shuffles"].values[summary["status"].values == "done"]
+    if len(counted) and 0 < counted.min() < MIN_SHUFFLES:
+        fewest = int(counted.min())
+        lines.append(
+            f"{fewest} shuffles: no p can be below {1 / (1 + fewest):.2g}, so that there is no k*; "
+            f"call again with {MIN_SHUFFLES} shuffles or more"
+        )
+    return lines
 
 
 def _cells(one: xr.Dataset) -> list[str]:
     if str(one["status"].values) == "skipped":
         return ["skipped"]
     low, high = float(one["k_star_low"]), float(one["k_star_high"])
+    mark = "" if one["null_valid"].item() else "!"
+    p_values = [number(float(one[name]), ".2g") for name in ("p_largest", "p_curve", "q")]
     return [
         str(int(one["n_trials"])),
         number(float(one["ceiling"]), ".3f"),
         f"{float(one['k_star']):.0f} ({low:.0f}-{high:.0f})" if np.isfinite(low) else "-",
-        number(float(one["p_largest"]), ".2g"),
-        number(float(one["p_curve"]), ".2g"),
-        number(float(one["q"]), ".2g"),
+        *(p if p == "-" else p + mark for p in p_values),
     ]
 
 

@@ -29,7 +29,8 @@ def plot_ndc(
     """Plot the curves of a run: mean score against the number of neurons, a panel a target, a line a session.
 
     Bands are the 95 % interval over resamples (the spread of neurons and folds, not of trials); the grey band is the
-    95 % interval of the null's means. A dot marks k*, the smallest k within delta of the ceiling.
+    95 % interval of the null's means. A dot marks k*, the smallest k within delta of the ceiling. Where the null is
+    invalid for the target, the panel's title says so.
 
     Parameters
     ----------
@@ -59,8 +60,9 @@ def plot_ndc(
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     colors = session_colors(summary.sizes["session"], cmap)
     for panel, target in zip(panels, targets, strict=False):
-        draw_target(panel, summary.sel(target=target), colors)
-        panel.set_title(target)
+        one = summary.sel(target=target)
+        draw_target(panel, one, colors)
+        panel.set_title(target if one["null_valid"].item() else f"{target} (null invalid: {one['null_kind'].item()})")
         panel.set_ylabel(METRIC_NAMES[summary.attrs["metric"]])
     for panel in panels[len(targets) :]:
         panel.set_axis_off()
