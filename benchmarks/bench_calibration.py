@@ -73,8 +73,11 @@ class Case(NamedTuple):
         """What the null claims to be valid under.
 
         A permutation cuts all ties of labels in time, so it asks for exchangeable trials, and blocks are
-        nothing but such ties. The other nulls keep them.
+        nothing but such ties. The other nulls keep them; but a session has too few blocks for shifts of them to
+        tell a drift from a code.
         """
+        if self.null == "circular" and self.target == "block":
+            return "no drift"
         if self.null != "permute":
             return "drift"
         return "invalid" if self.target == "block" else "no drift"
