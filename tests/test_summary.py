@@ -152,7 +152,7 @@ def test_undefined_scores_are_left_out_and_unfinished_shuffles_wait(
     [
         ({}, ["circular", "pseudosession"], [True, True], [False, False], [False, True]),
         ({"null": "permute"}, ["permute", "permute"], [True, False], [True, True], [False, True]),
-        ({"null": "circular", "folds": "contiguous"}, ["circular"] * 2, [True, True], [False, False], [False, False]),
+        ({"null": "circular", "folds": "contiguous"}, ["circular"] * 2, [True, True], [False, True], [False, False]),
     ],
 )
 def test_what_null_and_folds_ask_of_the_data(

@@ -29,9 +29,9 @@ _LINE_TOLERANCE = _f4(0.2)
 # In trial space a step of length t multiplies what a has outside the range of the kernel by 1 - t. Steps far above 2
 # come where the loss is much flatter than the shared curvature (data decoded without error): that column starts anew
 _LONGEST_STEP = _f4(4)
-# A step is taken to shrink the squared error by no more than this, whatever the one before did: where features are all
-# but the same, the first step takes nearly all of the error away and the next ones little
-_LEAST_SHRINKAGE = _f4(0.1)
+# Gains are taken to shrink by no more and no less than this from step to step, whatever the last two did: where features
+# are all but the same, the first step gains nearly all and the next ones little
+_LEAST_SHRINKAGE, _MOST_SHRINKAGE = _f4(0.1), _f4(0.9)
 _GOES_ON, _ARRIVED, _LOST = 0, 1, 2
 
 
@@ -144,9 +144,10 @@ def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, shift, tol, longest,
     along = alpha * xu + beta * xv
     square = alpha * alpha * uu + _f4(2) * alpha * beta * uv + beta * beta * vv
     _combine(alpha, uf, beta, vf)
-    # twice what the model says is left to gain, the squared error in the energy norm, against the size of the solution.
-    # This step will shrink it about as the last one did
-    arrived = slope * min(max(slope / gain, _LEAST_SHRINKAGE), _f4(1)) <= tol * tol * (xx + qff)
+    # twice what the model says this step gains; if gains go on to shrink as this one did against the last, all that come
+    # after it make up the squared error, in the energy norm, that it leaves
+    shrinkage = min(max(slope / gain, _LEAST_SHRINKAGE), _MOST_SHRINKAGE)
+    arrived = slope * shrinkage / (_f4(1) - shrinkage) <= tol * tol * (xx + qff)
     length, change = _f4(0), _f4(1)
     for _ in range(1 + _MAX_LINE_STEPS):
         length += change

@@ -49,6 +49,9 @@ _MAX_ITERATIONS = 200
 _GRADIENT_LEFT = 3e-4
 _NEWTON_GRADIENT_LEFT = 1e-6
 _MAX_NEWTON_STEPS = 60
+# the energy norm counts every direction by its curvature, the iterations along the kernel itself are slowest where that
+# is small, and there decisions are off by up to ten times as much
+_WITHOUT_PRECONDITIONER = 0.1
 # up to so many columns the 1.3 ms of an inverse cost more than the iterations they save (320 trials)
 _FEW_COLUMNS = 8
 # nu c is the share of the trial space that the kernel reaches. From a half on, weighting each trial by its own q saves
@@ -178,6 +181,8 @@ class _Trials:
 
     def minimise(self, S: Float32, X: Float32, F: Float32, tolerance: float) -> None:
         """Run the float32 solver from X and its decisions F, in place."""
+        if self.preconditioner is self.kernel:
+            tolerance *= _WITHOUT_PRECONDITIONER
         shared = self.preconditioner, self.curvature, self.diagonal
         minimise(True, *shared, S, X, F, np.float32(tolerance), _MAX_ITERATIONS)
 
