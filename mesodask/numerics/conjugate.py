@@ -29,8 +29,8 @@ _LINE_TOLERANCE = _f4(0.2)
 # In trial space a step of length t multiplies what a has outside the range of the kernel by 1 - t. Steps far above 2
 # come where the loss is much flatter than the shared curvature (data decoded without error): that column starts anew
 _LONGEST_STEP = _f4(4)
-# Gains are taken to shrink by no more and no less than this from step to step, whatever the last two did: where features
-# are all but the same, the first step gains nearly all and the next ones little
+# Gains are taken to shrink by no more and no less than this from step to step, whatever the last two did: where
+# features are all but the same, the first step gains nearly all and the next ones little
 _LEAST_SHRINKAGE, _MOST_SHRINKAGE = _f4(0.1), _f4(0.9)
 _GOES_ON, _ARRIVED, _LOST = 0, 1, 2
 
@@ -144,8 +144,8 @@ def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, shift, tol, longest,
     along = alpha * xu + beta * xv
     square = alpha * alpha * uu + _f4(2) * alpha * beta * uv + beta * beta * vv
     _combine(alpha, uf, beta, vf)
-    # twice what the model says this step gains; if gains go on to shrink as this one did against the last, all that come
-    # after it make up the squared error, in the energy norm, that it leaves
+    # twice what the model says this step gains; if gains go on to shrink as this one did against the last, all that
+    # come after it make up the squared error, in the energy norm, that it leaves
     shrinkage = min(max(slope / gain, _LEAST_SHRINKAGE), _MOST_SHRINKAGE)
     arrived = slope * shrinkage / (_f4(1) - shrinkage) <= tol * tol * (xx + qff)
     length, change = _f4(0), _f4(1)
