@@ -17,17 +17,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
 from mesodask.errors import SettingsError
+from mesodask.numerics.presence import Patterns, group_patterns, mask_of, pair_counts
 from mesodask.numerics.seeds import generator
 
 N_BEST_STARTS, N_RANDOM_STARTS = 10, 5
 TIME_LIMIT = 60.0  # s
-# sums of whole numbers are exact below this in float32, whose matrix products take half the time of float64's
-EXACT_IN_FLOAT32 = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -54,53 +52,6 @@ class Subsets:
 
 # a branch of the search: its bound, negative so that the highest comes first; the sessions chosen; the candidates
 _Branch = tuple[float, tuple[int, ...], tuple[int, ...]]
-
-
-class _Patterns(NamedTuple):
-    """Distinct patterns of presence.
-
-    Attributes
-    ----------
-    words : numpy.ndarray, (n_patterns, n_words) uint64
-        The patterns as bits, the first session lowest.
-    present : numpy.ndarray, (n_patterns, n_sessions) float
-        The same as 0 and 1.
-    weight : numpy.ndarray, (n_patterns,) float
-        Number of neurons of each.
-    """
-
-    words: np.ndarray
-    present: np.ndarray
-    weight: np.ndarray
-
-    @property
-    def n_sessions(self) -> int:
-        return self.present.shape[1]
-
-    def with_all(self, members: Sequence[int]) -> np.ndarray:
-        """Find the patterns that hold all these sessions: their indices."""
-        wanted = _mask(members, self.words.shape[1])
-        return np.flatnonzero(((self.words & wanted) == wanted).all(axis=1))
-
-
-def _mask(sessions: Sequence[int], n_words: int) -> np.ndarray:
-    mask = np.zeros(n_words, dtype=np.uint64)
-    for session in sessions:
-        mask[session // 64] |= np.uint64(1) << np.uint64(session % 64)
-    return mask
-
-
-def _patterns(presence: np.ndarray, fewest: int) -> _Patterns:
-    """Group the neurons by pattern; those in fewer than `fewest` sessions are in no subset and are left out."""
-    presence = presence[:, presence.sum(axis=0) >= fewest]
-    n_sessions = len(presence)
-    n_words = -(-n_sessions // 64)
-    words = np.zeros((presence.shape[1], n_words), dtype=np.uint64)
-    for session in range(n_sessions):
-        words[:, session // 64] |= presence[session].astype(np.uint64) << np.uint64(session % 64)
-    words, first, weight = np.unique(words, axis=0, return_index=True, return_counts=True)
-    dtype = np.float32 if presence.shape[1] < EXACT_IN_FLOAT32 else np.float64
-    return _Patterns(words, np.ascontiguousarray(presence[:, first].T, dtype=dtype), weight.astype(dtype))
 
 
 def _checked(presence: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +113,7 @@ def greedy_subsets(
     ([[1, 1, 0], [1, 1, 1]], [2, 1])
     """
     presence, wanted = _checked(presence, sizes)
-    patterns = _patterns(presence, fewest=1)
+    patterns = group_patterns(presence, fewest=1)
     starts = _starts(patterns, n_best_starts, n_random_starts, seed)
     best: dict[int, tuple[int, list[int]]] = {}
     for start in starts:
@@ -180,9 +131,9 @@ def greedy_subsets(
     return Subsets(wanted, found, n_shared, np.array(bound, dtype=np.int64))
 
 
-def _starts(patterns: _Patterns, n_best: int, n_random: int, seed: int) -> list[tuple[int, ...]]:
+def _starts(patterns: Patterns, n_best: int, n_random: int, seed: int) -> list[tuple[int, ...]]:
     """Pairs to start from, and the largest session alone."""
-    counts = _pair_counts(patterns.present, patterns.weight)
+    counts = pair_counts(patterns.present, patterns.weight)
     single = (int(np.argmax(np.diag(counts))),)
     pairs = list(combinations(range(patterns.n_sessions), 2))
     if not pairs:
@@ -193,12 +144,7 @@ def _starts(patterns: _Patterns, n_best: int, n_random: int, seed: int) -> list[
     return [single, *(pairs[i] for i in chosen)]
 
 
-def _pair_counts(present: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Neurons that each pair of sessions shares, (n_sessions, n_sessions); the diagonal has those of each."""
-    return (present * weight[:, None]).T @ present
-
-
-def _growing(patterns: _Patterns, members: list[int], largest: int) -> Iterator[int]:
+def _growing(patterns: Patterns, members: list[int], largest: int) -> Iterator[int]:
     """Add sessions to `members` up to `largest`; yield what they share at the start and after each."""
     rows = patterns.with_all(members)
     present, weight = patterns.present[rows], patterns.weight[rows]
@@ -275,7 +221,7 @@ def exact_subsets(
         raise SettingsError(f"time_limit is {time_limit!r}; expected seconds, 0 or more")
     deadline = time.monotonic() + time_limit
     found = greedy_subsets(presence, sizes, n_best_starts=n_best_starts, n_random_starts=n_random_starts, seed=seed)
-    patterns = _patterns(np.asarray(presence), int(found.sizes.min()))
+    patterns = group_patterns(np.asarray(presence), int(found.sizes.min()))
     left = len(found.sizes)
     for row in np.argsort(found.sizes, kind="stable"):
         now = time.monotonic()
@@ -299,7 +245,7 @@ class _Search:
         That subset.
     """
 
-    def __init__(self, patterns: _Patterns, members: list[int]) -> None:
+    def __init__(self, patterns: Patterns, members: list[int]) -> None:
         self._patterns = patterns
         self._size = len(members)
         self.members = members
@@ -344,10 +290,10 @@ class _Search:
         candidates, wanted = np.array(left), self._size - len(chosen)
         rows = self._patterns.with_all(chosen)
         while True:
-            inside = self._patterns.words[rows] & _mask(candidates.tolist(), self._patterns.words.shape[1])
+            inside = self._patterns.words[rows] & mask_of(candidates.tolist(), self._patterns.words.shape[1])
             rows = rows[np.bitwise_count(inside).sum(axis=1) >= wanted]
             weight = self._patterns.weight[rows]
-            counts = _pair_counts(self._patterns.present[np.ix_(rows, candidates)], weight)
+            counts = pair_counts(self._patterns.present[np.ix_(rows, candidates)], weight)
             if wanted <= 2:
                 self._finish(chosen, candidates, counts, wanted)
                 return []
