@@ -104,12 +104,11 @@ def k_star(run: RunStore | str | Path, *, delta: float | None = None) -> pd.Data
     -------
     pandas.DataFrame
         One row a target and session: ``date, ceiling, k_star, k_star_low, k_star_high, p_largest, q, status,
-        null_kind, null_valid, null_note``. k* is NaN while scores are missing at the largest k, and where the p-value
-        there is above 0.05; where the null is not valid, neither are p, q and k*.
+        null_valid``. k* is NaN while scores are missing at the largest k, and where the p-value there is above 0.05;
+        where the null is not valid (:func:`null_claim`), neither are p, q and k*.
     """
     summary = summarize(run, delta=delta)
-    columns = ["ceiling", "k_star", "k_star_low", "k_star_high", "p_largest", "q", "status"]
-    columns += ["null_kind", "null_valid", "null_note"]
+    columns = ["ceiling", "k_star", "k_star_low", "k_star_high", "p_largest", "q", "status", "null_valid"]
     return summary[columns].to_dataframe().reset_index()[["target", "session", "date", *columns]]
 
 
