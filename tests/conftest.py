@@ -9,6 +9,7 @@ import xarray as xr
 from distributed import Client
 
 from mesodask import load_or_embed, simulate_subject, track_neurons
+from mesodask.compute import runner
 from mesodask.compute.cluster import local_client
 from mesodask.io.alf import write_one_tables
 from mesodask.simulate import SimulatedSubject
@@ -73,3 +74,18 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.chmod(0o755 if path.is_dir() else 0o644)
     write_one_tables(folder)
     return folder
+
+
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> list[runner.Task]:
+    """Every task that reaches the runner."""
+    tasks: list[runner.Task] = []
+    original = runner.run_tasks
+
+    def count(client: Client, plan: object, *args: object, **options: object) -> object:
+        listed = list(plan)  # type: ignore[call-overload]
+        tasks.extend(listed)
+        return original(client, listed, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "run_tasks", count)
+    return tasks

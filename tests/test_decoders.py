@@ -342,21 +342,6 @@ def run(
     return compute
 
 
-@pytest.fixture
-def submitted(monkeypatch: pytest.MonkeyPatch) -> list[runner.Task]:
-    """Every task that reaches the runner."""
-    tasks: list[runner.Task] = []
-    original = runner.run_tasks
-
-    def count(client: Client, plan: object, *args: object, **options: object) -> object:
-        listed = list(plan)  # type: ignore[call-overload]
-        tasks.extend(listed)
-        return original(client, listed, *args, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(runner, "run_tasks", count)
-    return tasks
-
-
 def test_run_by_a_decoder(
     run: Callable[..., RunStore], subject: SimulatedSubject, submitted: list[runner.Task], tracked: xr.Dataset
 ) -> None:

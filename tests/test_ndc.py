@@ -42,21 +42,6 @@ def run(subject: SimulatedSubject, sessions: list[xr.Dataset], client: Client, t
     return compute
 
 
-@pytest.fixture
-def submitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[runner.Task]]:
-    """Every task that reaches the runner."""
-    tasks: list[runner.Task] = []
-    original = runner.run_tasks
-
-    def count(client: Client, plan: object, *args: object, **options: object) -> object:
-        listed = list(plan)  # type: ignore[call-overload]
-        tasks.extend(listed)
-        return original(client, listed, *args, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(runner, "run_tasks", count)
-    return tasks
-
-
 def test_scores_are_those_of_the_definition(run: Run, subject: SimulatedSubject) -> None:
     """A few scores again, from the stored features: the data alone, the null in its whole batch, to the bit."""
     store = run(targets=("choice", "block"))

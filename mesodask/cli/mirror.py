@@ -26,7 +26,7 @@ MOST_LINES = 20  # of one kind, on a terminal; --json gives all
 @click.option("--again", "refresh", is_flag=True, help="Download what is here already, too.")
 @click.option("--workers", "n_workers", default=8, show_default=True, help="Most requests at a time.")
 @click.option("--retries", default=4, show_default=True, help="How often a failure that may pass is tried again.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@options.as_json
 def mirror(subject: str, to: Path | None, as_json: bool, **settings: Any) -> None:
     """Copy the cluster UIDs of SUBJECT from a web server.
 

@@ -20,7 +20,7 @@ rerun = click.option("--rerun", is_flag=True, help="Compute again what is stored
 all_rois = click.option("--all-rois", is_flag=True, help="Take ROIs that are not flagged as cells, too.")
 
 figure = click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw a figure into this file.")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of words and tables.")
 
 
 def many(*options: Callable) -> Callable:
