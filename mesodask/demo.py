@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from mesodask import sessions
+from mesodask import raster_order, sessions
 from mesodask.figures import plot_ndc
 from mesodask.io import alf, cache, stores
 from mesodask.io.runstore import RunStore
@@ -147,7 +147,7 @@ def _sorting(paths: list[Path], client: "Client | None", progress: Progress) -> 
     yield
     for path, future in zip(unsorted, futures or [None] * len(unsorted), strict=True):
         if future is None:
-            sessions.write_order(path)
+            raster_order.write_order(path)
         else:
             future.result()
         done += 1
@@ -157,4 +157,4 @@ def _sorting(paths: list[Path], client: "Client | None", progress: Progress) -> 
 def _sort(path: Path, before: None) -> None:
     """Sort one session, once the one before is done."""
     del before
-    sessions.write_order(path)
+    raster_order.write_order(path)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from mesodask import schema, sessions
+from mesodask import embedding, raster_order, schema, sessions
 from mesodask.io import alf, behavior, cache, stores, upstream
 from mesodask.numerics import windows
 
@@ -114,13 +114,13 @@ def import_session_cache(
         described = schema.conform(
             found.variables(),
             {name: variable for name, variable in schema.SESSION.items() if name != "signal"},
-            sessions.identity(files.info) | _attributes(found),
+            embedding.identity(files.info) | _attributes(found),
         )
-        sessions.write_store(
+        embedding.write_store(
             store, described, [found], behavior.read_trials(files), behavior.read_wheel(files), replace=rerun
         )
         if found.isort is not None:
-            sessions.store_order(store, found.isort)
+            raster_order.store_order(store, found.isort)
     return sessions.open_session(store)
 
 
