@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mesodask.errors import SettingsError
 
-ALGORITHM_VERSION = 2  # raise it when a change of the code changes any score
+ALGORITHM_VERSION = 3  # raise it when a change of the code changes any score
 NullKind = Literal["permute", "circular", "blockwise", "pseudosession"]
 SESSION_TARGETS = ("choice", "feedback", "stimulus", "block")
 

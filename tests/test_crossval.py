@@ -282,7 +282,7 @@ def test_data_with_one_class_gives_nan():
 
 
 def test_unconverged_fits_are_counted(monkeypatch):
-    def never(U, labels):
+    def never(U, labels, *, precision):
         no = np.zeros(len(labels), dtype=bool)
         return LogisticFits(U, np.ones((len(labels), U.shape[1]), dtype=np.float32), False, no, ~no)
 

@@ -37,26 +37,31 @@ _GOES_ON, _ARRIVED, _LOST = 0, 1, 2
 
 # reassociation would cancel the rounding constant; a check for division by zero would keep the loop from vectorising
 @numba.njit(cache=True, fastmath={"contract", "nsz", "arcp"}, nogil=True, error_model="numpy")
-def _walk(s, t, v, f, powers, pull):  # type: ignore[no-untyped-def]
-    """Add t v to the decisions f and write s / (1 + exp(s f)), minus the derivative of the loss, to `pull`.
+def _walk(t, v, f, pull, powers, series):  # type: ignore[no-untyped-def]
+    """Add t v to the decisions f and make `pull` s / (1 + exp(s f)), minus the derivative of the loss.
+
+    The label s is the sign that `pull` has: an array less in the cache.
 
     exp(x) = 2**whole * exp(rest), |rest| <= ln(2) / 2, the second factor by a polynomial (relative error of the whole
-    below 3e-6). Unlike a call of the library's exp it vectorises, and is many times as fast. `powers` is work space.
+    below 3e-6). Unlike a call of the library's exp it vectorises, and is many times as fast. `powers` and `series` are
+    work space.
     """
     bits = powers.view(np.int32)
     for i in range(f.size):
         f[i] += t * v[i]
-        x = min(max(s[i] * f[i], _f4(-60)), _f4(60)) * _f4(1.44269504)
+        x = f[i] if pull[i] > 0 else -f[i]
+        x = min(max(x, _f4(-60)), _f4(60)) * _f4(1.44269504)
         # adding 1.5 * 2**23 rounds to an integer and leaves it in the lowest bits
         rounded = x + _f4(12582912)
         powers[i] = rounded
         r = (x - (rounded - _f4(12582912))) * _f4(0.69314718)
-        series = _f4(1 / 6) + r * (_f4(1 / 24) + r * (_f4(1 / 120) + r * _f4(1 / 720)))
-        pull[i] = _f4(1) + r * (_f4(1) + r * (_f4(0.5) + r * series))
+        third = _f4(1 / 6) + r * (_f4(1 / 24) + r * (_f4(1 / 120) + r * _f4(1 / 720)))
+        series[i] = _f4(1) + r * (_f4(1) + r * (_f4(0.5) + r * third))
     for i in range(f.size):
         bits[i] = (bits[i] + np.int32(127)) << np.int32(23)
     for i in range(f.size):
-        pull[i] = s[i] / (_f4(1) + pull[i] * powers[i])
+        s = _f4(1) if pull[i] > 0 else _f4(-1)
+        pull[i] = s / (_f4(1) + series[i] * powers[i])
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
@@ -127,7 +132,7 @@ def _best_in_plane(gu, gv, huu, huv, hvv):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, shift, tol, longest, gain):  # type: ignore[no-untyped-def]
+def _step(x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, series, shift, tol, longest, gain):  # type: ignore[no-untyped-def]
     """Move one column a step; return whether it goes on, has arrived or is lost, and what the model said it gains.
 
     ``x, y, f``: weights in both coordinates and decisions; ``u*``: preconditioned descent; ``v*``: last direction,
@@ -151,7 +156,7 @@ def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, shift, tol, longest,
     length, change = _f4(0), _f4(1)
     for _ in range(1 + _MAX_LINE_STEPS):
         length += change
-        _walk(s, change, vf, f, powers, pull)
+        _walk(change, vf, f, pull, powers, series)
         if arrived:
             break
         ahead, curvature = _slope_and_curvature(pull, f, vf, shift)
@@ -166,20 +171,39 @@ def _step(s, x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, shift, tol, longest,
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True, error_model="numpy")
-def _scaled_residual(pull, x, curvature, diagonal, n_rows, out):  # type: ignore[no-untyped-def]
-    """Write (pull - x) / (1 + diagonal (q - curvature)) to `out`, for the first rows."""
-    for j in range(n_rows):
-        for i in range(x.shape[1]):
-            q = abs(pull[j, i]) - pull[j, i] * pull[j, i]
-            out[j, i] = (pull[j, i] - x[j, i]) / (_f4(1) + diagonal * (q - curvature))
+def _scaled_residual(pull, x, curvature, diagonal, out):  # type: ignore[no-untyped-def]
+    """Write (pull - x) / (1 + diagonal (q - curvature)) to `out`."""
+    for i in range(x.size):
+        q = abs(pull[i]) - pull[i] * pull[i]
+        out[i] = (pull[i] - x[i]) / (_f4(1) + diagonal * (q - curvature))
 
 
 @numba.njit(cache=True, fastmath=_FAST, nogil=True)
-def _add_scaled(P, t, Q, n_rows, out):  # type: ignore[no-untyped-def]
-    """Write P + t Q to `out`, for the first rows; an array expression would allocate."""
-    for j in range(n_rows):
-        for i in range(P.shape[1]):
-            out[j, i] = P[j, i] + t * Q[j, i]
+def _add_scaled(p, t, q, out):  # type: ignore[no-untyped-def]
+    """Write p + t q to `out`; an array expression would allocate."""
+    for i in range(p.size):
+        out[i] = p[i] + t * q[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _set_out(dual, pull, x, f, curvature, diagonal, g):  # type: ignore[no-untyped-def]
+    """Write to `g` what the next product takes: z in the space of trials, ``g + c f`` in that of neurons."""
+    if dual:
+        _scaled_residual(pull, x, curvature, diagonal, g)
+    else:
+        _add_scaled(pull, curvature, f, g)
+
+
+@numba.njit(cache=True, nogil=True)
+def _multiply(dual, M, g, x, ux, uf):  # type: ignore[no-untyped-def]
+    """Write the decisions of the preconditioned descent of all columns to `uf`, and in weight space itself to `ux`."""
+    if dual:
+        np.dot(g, M, uf)
+        return
+    np.dot(g, M, ux)
+    for j in range(len(ux)):
+        _add_scaled(ux[j], _f4(-1), x[j], ux[j])
+    np.dot(ux, M.T, uf)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -215,45 +239,81 @@ def minimise(dual, M, curvature, diagonal, S, X, F, tol, max_iter):  # type: ign
     n_live = len(F)
     # the columns not yet arrived are the first n_live rows of all that follows; order tells which they are
     order = np.arange(n_live)
-    s, x, f = S.copy(), X.copy(), F.copy()
-    powers = np.empty(F.shape[1], np.float32)
+    x, f, pull = X.copy(), F.copy(), _f4(0.5) * S
+    powers, series = np.empty(F.shape[1], np.float32), np.empty(F.shape[1], np.float32)
     gain = np.full(n_live, np.float32(1e-30))
     longest = _LONGEST_STEP if dual and curvature > 0 else _f4(np.inf)
     shift = _f4(0) if dual else curvature
-    ux, vx = np.empty_like(X), np.zeros_like(X)
-    uf, vf, pull, g = np.empty_like(F), np.zeros_like(F), np.empty_like(F), np.empty_like(F)
+    # in the space of trials a row of ux serves all columns: what is not kept cannot fall out of the cache
+    ux, vx = np.empty((1 if dual else n_live, X.shape[1]), np.float32), np.zeros_like(X)
+    uf, vf, g = np.empty_like(F), np.zeros_like(F), np.empty_like(F)
     # the dual coordinates of weights and directions, see the top of this module
     y, uy, vy = (f, uf, vf) if dual else (x, ux, vx)
     for j in range(n_live):
-        _walk(s[j], _f4(0), vf[j], f[j], powers, pull[j])
+        _walk(_f4(0), vf[j], f[j], pull[j], powers, series)
+        _set_out(dual, pull[j], x[j], f[j], curvature, diagonal, g[j])
     for _ in range(max_iter):
-        if dual:
-            _scaled_residual(pull, x, curvature, diagonal, n_live, g)
-            np.dot(g[:n_live], M, uf[:n_live])
-            _add_scaled(g, -curvature, uf, n_live, ux)
-        else:
-            _add_scaled(pull, shift, f, n_live, g)
-            np.dot(g[:n_live], M, ux[:n_live])
-            _add_scaled(ux, _f4(-1), x, n_live, ux)
-            np.dot(ux[:n_live], M.T, uf[:n_live])
+        _multiply(dual, M, g[:n_live], x, ux[:n_live], uf[:n_live])
         for j in range(n_live - 1, -1, -1):
+            row = 0 if dual else j
+            if dual:
+                _add_scaled(g[j], -curvature, uf[j], ux[row])
             status, gain[j] = _step(
-                s[j], x[j], y[j], f[j], ux[j], uy[j], uf[j], vx[j], vy[j], vf[j], pull[j], powers, shift, tol, longest,
-                gain[j],
+                x[j], y[j], f[j], ux[row], uy[j], uf[j], vx[j], vy[j], vf[j], pull[j], powers, series, shift, tol,
+                longest, gain[j],
             )  # fmt: skip
-            if status != _GOES_ON:
+            if status == _GOES_ON:
+                # at once, while the row lies in the innermost cache
+                _set_out(dual, pull[j], x[j], f[j], curvature, diagonal, g[j])
+            else:
                 if status == _ARRIVED:
                     X[order[j]], F[order[j]] = x[j], f[j]
                 else:
                     X[order[j]], F[order[j]] = _f4(0), _f4(0)
                 n_live -= 1
                 order[j], gain[j] = order[n_live], gain[n_live]
-                for rows in (s, x, f, vx, vf, pull):
+                for rows in (x, f, vx, vf, pull, g):
                     rows[j] = rows[n_live]
         if n_live == 0:
             return
     for j in range(n_live):
         X[order[j]], F[order[j]] = x[j], f[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def signs(labels):  # type: ignore[no-untyped-def]
+    """Return labels as float32 -1 and 1, and how many of each row are true; in one pass, where NumPy takes four.
+
+    Examples
+    --------
+    >>> s, n_true = signs(np.array([[True, False, True]]))
+    >>> s.tolist(), n_true.tolist()
+    ([[1.0, -1.0, 1.0]], [2])
+    """
+    s, n_true = np.empty(labels.shape, np.float32), np.zeros(len(labels), np.int64)
+    for j in range(len(labels)):
+        count = np.int32(0)
+        for i in range(labels.shape[1]):
+            s[j, i] = _f4(1) if labels[j, i] else _f4(-1)
+            count += np.int32(labels[j, i])
+        n_true[j] = count
+    return s, n_true
+
+
+@numba.njit(cache=True, nogil=True)
+def pulls(S, F):  # type: ignore[no-untyped-def]
+    """Return the pull g = s / (1 + exp(s f)) of every column at its decisions, (n_columns, n_trials) as S and F.
+
+    Examples
+    --------
+    >>> pulls(np.array([[-1, 1]], dtype=np.float32), np.zeros((1, 2), dtype=np.float32)).tolist()
+    [[-0.5, 0.5]]
+    """
+    pull, powers, series = _f4(0.5) * S, np.empty(S.shape[1], np.float32), np.empty(S.shape[1], np.float32)
+    for j in range(len(S)):
+        # a step of length 0; along f itself it would overlap, and the loop not vectorise
+        _walk(_f4(0), S[j], F[j], pull[j], powers, series)
+    return pull
 
 
 @numba.njit(cache=True, nogil=True)

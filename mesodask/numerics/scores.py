@@ -84,7 +84,9 @@ def _count_pairs(decisions, labels):  # type: ignore[no-untyped-def]
         tie = decisions.dtype.type(_TIE * largest)
         half_wins = 0
         for i in range(n_ones):
+            count = np.int32(0)  # as wide as a decision, so that the loop vectorises without widening
             for j in range(n_zeros):
-                half_wins += (ones[i] - zeros[j] > tie) + (ones[i] - zeros[j] >= -tie)
+                count += np.int32(ones[i] - zeros[j] > tie) + np.int32(ones[i] - zeros[j] >= -tie)
+            half_wins += count
         areas[column] = half_wins / (2 * n_ones * n_zeros) if n_ones * n_zeros else np.nan
     return areas
