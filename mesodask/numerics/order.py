@@ -19,7 +19,7 @@ ReadRows = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 # those of the original scripts; bin_size concerns rastermap's own picture alone, which is never made here
 PARAMETERS: dict[str, float] = {"n_PCs": 100, "n_clusters": 30, "locality": 0.75, "time_lag_window": 5, "bin_size": 1}
 FEWEST = 10  # ROIs or frames, below which nothing is sorted
-FEWEST_CLUSTERS = 3  # rastermap interpolates between neighbours of a cluster
+FEWEST_PCS = 2  # Rastermap z-scores each ROI over its components
 # rows in memory at once, 20 MB of a long session; a constant, since the bits of the sums depend on it
 BLOCK_ROWS = 256
 
@@ -141,36 +141,28 @@ def _sort(traces: _Traces) -> tuple[NDArray[np.int64], str, dict[str, float]]:
         return as_they_come, f"{size} are too few to sort", {}
     # z-scores and the shared trace each take one dimension
     largest = min(int(PARAMETERS["n_PCs"]), n_rois - 1, n_frames - 2)
+    Usv, Vsv = truncated_svd(traces.blocks, traces.shape, largest)
+    # where all traces are alike, what is left of the z-scores is rounding
+    rounding = 10 * np.finfo(np.float32).eps * np.sqrt(n_rois * n_frames)
+    if np.count_nonzero(np.linalg.norm(Usv, axis=0) > rounding) < FEWEST_PCS:
+        return as_they_come, f"the traces of {size} are too much alike to sort", {}
+    parameters = PARAMETERS | {"n_PCs": Usv.shape[1], "n_clusters": min(int(PARAMETERS["n_clusters"]), n_rois // 2)}
     try:
-        Usv, Vsv = truncated_svd(traces.blocks, traces.shape, largest)
-    except np.linalg.LinAlgError as error:
-        return as_they_come, f"singular values: {error}", {}
-    wanted = PARAMETERS | {"n_PCs": Usv.shape[1], "n_clusters": min(int(PARAMETERS["n_clusters"]), n_rois // 2)}
-    reasons = [f"{size} allow {_say(wanted)}"] if wanted != PARAMETERS else []
-    parameters = dict(wanted)
-    while parameters["n_clusters"] >= FEWEST_CLUSTERS:
-        try:
-            return _fit_rastermap(Usv, Vsv, parameters), "; ".join(reasons), parameters
-        except Exception as error:  # rastermap raises many kinds on recordings it cannot sort
-            reasons.append(f"rastermap failed with {_say(parameters)}: {error}")
-        parameters["n_clusters"] //= 2
-    return as_they_come, "; ".join(reasons), {}
-
-
-def _say(parameters: dict[str, float]) -> str:
-    return f"n_PCs={parameters['n_PCs']}, n_clusters={parameters['n_clusters']}"
+        inner = _fit_rastermap(Usv, Vsv, parameters)
+    except Exception as error:  # rastermap raises many kinds on recordings it cannot sort
+        return as_they_come, f"rastermap failed on {size}: {error}", {}
+    used = f"n_PCs={parameters['n_PCs']}, n_clusters={parameters['n_clusters']}"
+    return inner, "" if parameters == PARAMETERS else f"{size} allow {used}", parameters
 
 
 def _fit_rastermap(Usv: NDArray, Vsv: NDArray, parameters: dict[str, float]) -> NDArray[np.int64]:
-    if Usv.shape[1] < 2:
-        raise ValueError(f"traces of {Usv.shape[1]} dimension")
     with _RASTERMAP, _left_as_it_was():
         from rastermap import Rastermap
 
         model = Rastermap(**parameters, verbose=False).fit(Usv=Usv, Vsv=Vsv, compute_X_embedding=False)
-        place = np.asarray(model.embedding)[:, 0]
-    if not np.isfinite(place).all() or len(place) != len(Usv) or np.ptp(place) == 0:
-        raise ValueError("it gave some ROIs no place")
+    place = np.asarray(model.embedding)[:, 0]
+    if not np.isfinite(place).all() or np.ptp(place) == 0:
+        raise ValueError("it gave some ROIs no place, or all the same")
     # where Rastermap itself says nothing, an unstable sort would give another order on another machine
     return np.argsort(place, kind="stable")
 

@@ -54,21 +54,18 @@ def truncated_svd(
     """
     n_rows, n_columns = shape
     width = min(n_components + N_OVERSAMPLES, n_rows, n_columns)
-    # scikit-learn's stream, not one of numerics.seeds: see above
-    Q = np.random.RandomState(seed).normal(size=(min(shape), width)).astype(np.float32)
     wide = n_rows < n_columns
-    if wide:
-        Q = _transposed_product(blocks, Q, n_columns)
+    # scikit-learn's stream, not one of numerics.seeds: see above
+    sketch = np.random.RandomState(seed).normal(size=(min(shape), width)).astype(np.float32)
+    Z: NDArray[np.floating] = _transposed_product(blocks, sketch, n_columns) if wide else sketch
     for _ in range(N_POWER_ITERATIONS):
-        Q = _products(blocks, _orthonormal(Q), shape)[1]
-    Q = _orthonormal(Q)
+        Z = _products(blocks, _orthonormal(Z), shape)[1]
+    Q = _orthonormal(Z)
     AQ, AtAQ = _products(blocks, Q, shape)
     _, values, Wt = np.linalg.svd(AQ, full_matrices=False)
     W = Wt[values > _rounding(values, shape)].T
-    if wide:
-        V = Q @ W
-    else:  # half an iteration more, as there: the row space of left^T A, with the left vectors of AQ
-        V = np.linalg.svd(AtAQ @ (W / values[: W.shape[1]]), full_matrices=False)[0]
+    # for a tall matrix half an iteration more, as there: what A^T makes of the left vectors of A Q
+    V = Q @ W if wide else np.linalg.svd(AtAQ @ (W / values[: W.shape[1]]), full_matrices=False)[0]
     V = V[:, :n_components]
     V = V * np.sign(np.take_along_axis(V, np.abs(V).argmax(axis=0)[None], axis=0))
     Usv, AtUsv = _products(blocks, V.astype(np.float32), shape)
@@ -80,7 +77,7 @@ def _rounding(values: NDArray[np.float64], shape: tuple[int, int]) -> float:
     return float(4 * np.finfo(np.float32).eps * np.sqrt(max(shape)) * values[0])
 
 
-def _orthonormal(Z: NDArray[np.float64]) -> NDArray[np.float32]:
+def _orthonormal(Z: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.linalg.qr(Z)[0].astype(np.float32)
 
 
