@@ -93,7 +93,7 @@ def write_orders(paths: Iterable[Path], rows: Rows = "all", client: "Client | No
     """
     if rows not in get_args(Rows):
         raise SettingsError(f"rows: {rows!r} is none of {', '.join(get_args(Rows))}")
-    todo = {path: _build(path) for path in paths if not has_order(path, rows)}
+    todo = {path: _build(path) for path in paths if not _is_there(path, rows)}
     if client is None or not todo:
         for path, build in todo.items():
             _put(path, compute_order(path, rows), rows, build)
@@ -152,6 +152,19 @@ def has_order(path: Path, rows: Rows) -> bool:
         return False
 
 
+def _is_there(path: Path, rows: Rows) -> bool:
+    """Tell whether there is an order of these rows; one that is damaged, or of another build, is removed.
+
+    With half a group within it the store itself could not be opened.
+    """
+    if has_order(path, rows):
+        return True
+    if not any(has_order(path, kind) for kind in get_args(Rows)):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            stores.remove_group(path, GROUP)
+    return False
+
+
 def read_order(path: Path) -> np.ndarray:
     """Read the order of a session store, (n_rois,) int64.
 
@@ -188,8 +201,11 @@ def _read(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def _build(path: Path) -> str:
-    """Which build of the store this is."""
-    return str(stores.open_group(path, schema=schema.SESSION).attrs["build_id"])
+    """Tell which build of the store this is."""
+    build = stores.attributes(path).get("build_id")
+    if build is None:
+        raise StoreError(f"{path}: no session store here; build it with load_or_embed(eid), or mesodask embed EID")
+    return str(build)
 
 
 def _put(path: Path, order: Order, rows: Rows, build: str) -> None:

@@ -156,7 +156,7 @@ def _sort(traces: _Traces) -> tuple[NDArray[np.int64], str, dict[str, float]]:
 
 
 def _fit_rastermap(Usv: NDArray, Vsv: NDArray, parameters: dict[str, float]) -> NDArray[np.int64]:
-    with _RASTERMAP, _left_as_it_was():
+    with _RASTERMAP, _held():
         from rastermap import Rastermap
 
         model = Rastermap(**parameters, verbose=False).fit(Usv=Usv, Vsv=Vsv, compute_X_embedding=False)
@@ -168,11 +168,17 @@ def _fit_rastermap(Usv: NDArray, Vsv: NDArray, parameters: dict[str, float]) -> 
 
 
 @contextlib.contextmanager
-def _left_as_it_was() -> Iterator[None]:
-    """Leave the root logger and NumPy's global generator, both of which rastermap sets, as they were."""
+def _held() -> Iterator[None]:
+    """Run rastermap on one thread, and leave the root logger and NumPy's generator, which it sets, as they were.
+
+    Its parallel loops are short: threads that wait for each other on a busy machine take longer than one.
+    """
+    import numba
+
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    state = np.random.get_state()  # noqa: NPY002
+    state, n_threads = np.random.get_state(), numba.get_num_threads()  # noqa: NPY002
+    numba.set_num_threads(1)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -180,3 +186,4 @@ def _left_as_it_was() -> Iterator[None]:
     finally:
         root.handlers[:], root.level = handlers, level
         np.random.set_state(state)  # noqa: NPY002
+        numba.set_num_threads(n_threads)
