@@ -31,7 +31,7 @@ REAL_FRAMES, REAL_TRIALS = 19_569, 522
 
 
 def planted_sequences(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Simulate sweeps along a line of ROIs, over sparse noise: (N_ROIS, N_FRAMES) float32, and the order of the line."""
+    """Simulate sweeps along a line of ROIs, over sparse noise, (N_ROIS, N_FRAMES) float32; give the line, too."""
     rng = np.random.default_rng(seed)
     place = rng.permutation(N_ROIS) / N_ROIS
     signal = rng.exponential(size=(N_ROIS, N_FRAMES)) * (rng.random((N_ROIS, N_FRAMES)) < 0.1)
