@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 GROUP = "order"
 # an order that is replaced is gone for some 0.1 ms: who looks, or puts his own, in that moment tries again
 TRIES, PAUSE = 5, 0.01  # s
-AGAIN = "compute it again with load_or_embed(eid), or mesodask embed EID"
+AGAIN = "load_or_embed(eid), or mesodask embed EID, computes it anew"
 
 
 def rows_to_sort(rastermap: bool | str) -> Rows | None:
@@ -188,6 +188,8 @@ def while_replaced(look: Callable[[], Result]) -> Result:
 
 def _read(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     where = f"{path}/{GROUP}"
+    if not stores.has_group(path, GROUP):
+        raise StoreError(f"{where}: there is no order; {AGAIN}")
     group = stores.open_group(path, GROUP, schema.ORDER)
     if group.attrs.get("build_id") != stores.attributes(path).get("build_id"):
         raise StoreError(f"{where}: is the order of another build of the store; {AGAIN}")

@@ -240,7 +240,7 @@ def embed(subject: SimulatedSubject, day: int = 0, **options: object) -> tuple[x
 
 def test_all_rows_then_neurons_then_all(copy: SimulatedSubject) -> None:
     session, path = embed(copy)
-    with pytest.raises(StoreError, match=r"order: no Zarr group"):
+    with pytest.raises(StoreError, match=r"order: there is no order; load_or_embed"):
         session_stores.order(session)
     for rastermap, rows in ((True, "all"), ("neurons", "neurons"), (True, "all")):
         session, _ = embed(copy, rastermap=rastermap)
@@ -345,7 +345,7 @@ def test_a_damaged_order_is_told_and_made_again(copy: SimulatedSubject, harm: st
         chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
     else:
         metadata.write_text(metadata.read_text()[:30])
-    with pytest.raises(StoreError, match=r"order.*(compute it again|rebuild)"):
+    with pytest.raises(StoreError, match=r"order.*(anew|rebuild)"):
         session_stores.order(session)
     session, _ = embed(copy, rastermap=True)
     np.testing.assert_array_equal(session_stores.order(session), good)
@@ -455,6 +455,20 @@ def test_killed_at_any_moment_the_order_is_whole_or_absent(copy: SimulatedSubjec
     assert left_behind > 2  # the kills did hit it while it was writing
     embed(copy, rastermap="neurons")
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("part", ["order", "order/isort/c"])
+def test_what_is_gone_for_a_moment_is_looked_for_again(copy: SimulatedSubject, tmp_path: Path, part: str) -> None:
+    """So an order that another process is just replacing looks, to who has listed its files before."""
+    session, path = embed(copy, rastermap=True)
+    isort = session_stores.order(session)
+    for look in (lambda: session_stores.order(session), lambda: session_stores.open_session(path)):
+        (path / part).rename(tmp_path / "away")
+        back = threading.Timer(0.005, (tmp_path / "away").rename, [path / part])
+        back.start()
+        look()
+        back.join()
+    np.testing.assert_array_equal(session_stores.order(session), isort)
 
 
 def test_two_writers_and_a_reader_do_no_harm(copy: SimulatedSubject) -> None:

@@ -52,10 +52,10 @@ def rastermap_order(read: ReadRows, rows: NDArray[np.int64], n_rois: int) -> Ord
 
     Rastermap is given singular vectors, times singular values, of what it would make of the traces itself: z-scored,
     and without their projection on the mean trace. They are computed in blocks of rows
-    (:func:`mesodask.numerics.truncated_svd.truncated_svd`), which takes about a tenth of the memory that the
-    signal would need as a whole, and gives the order that Rastermap gives when it is handed all of it. ROIs that it
-    puts in the same place are left in the order of their rows. The same traces give the same order: every draw is
-    seeded, and blocks and BLAS threads are fixed.
+    (:func:`mesodask.numerics.truncated_svd.truncated_svd`): the signal never lies in memory as a whole, and the order
+    is the one that Rastermap gives when it is handed all of it. ROIs that it puts in the same place are left in the
+    order of their rows. The same traces give the same order on one kind of machine: every draw is seeded, and blocks
+    and BLAS threads are fixed.
 
     Parameters
     ----------
