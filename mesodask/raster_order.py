@@ -1,26 +1,241 @@
-"""The order of a session's rows in a raster: Rastermap's, kept in the ``/order`` group of its store."""
+"""The order of a session's rows in a raster: Rastermap's, kept in the ``/order`` group of its store.
 
+The group is written beside the store and renamed into it: it is there as a whole or not at all.
+"""
+
+import contextlib
+import errno
+import shutil
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from mesodask import schema
+from mesodask.errors import SettingsError, StoreError, TasksFailedError
 from mesodask.io import stores
-from mesodask.numerics.order import rastermap_order
+from mesodask.numerics.order import Order, rastermap_order
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Rows = Literal["all", "neurons"]
+Result = TypeVar("Result")
+
+GROUP = "order"
+# an order that is replaced is gone for some 0.1 ms: who looks, or puts his own, in that moment tries again
+TRIES, PAUSE = 5, 0.01  # s
+AGAIN = "load_or_embed(eid), or mesodask embed EID, computes it anew"
 
 
-def write_order(path: Path) -> None:
+def rows_to_sort(rastermap: bool | str) -> Rows | None:
+    """Say which rows ``rastermap=`` asks to have sorted; None for no order.
+
+    Raises
+    ------
+    SettingsError
+        It is none of True, False and "neurons".
+
+    Examples
+    --------
+    >>> rows_to_sort(True), rows_to_sort("neurons"), rows_to_sort(False)
+    ('all', 'neurons', None)
+    """
+    if isinstance(rastermap, bool):
+        return "all" if rastermap else None
+    if rastermap == "neurons":
+        return "neurons"
+    raise SettingsError(f"rastermap: {rastermap!r}; expected True (all ROIs), 'neurons' or False (no order)")
+
+
+def write_order(path: Path, rows: Rows = "all", client: "Client | None" = None) -> None:
     """Compute the Rastermap order of a session store and write it into its ``/order`` group.
+
+    Nothing happens if the order of these rows is there already; an order of other rows is replaced.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The session store.
+    rows : {"all", "neurons"}
+        What to sort: all ROIs, or those flagged as cells, with the others behind them as they come.
+    client : distributed.Client, optional
+        Workers, one of which computes the order; this process by default.
+
+    Raises
+    ------
+    StoreError
+        There is no such store, it is damaged, or it was built again meanwhile.
+    TasksFailedError
+        The worker failed.
+    """
+    write_orders([path], rows, client)
+
+
+def write_orders(paths: Iterable[Path], rows: Rows = "all", client: "Client | None" = None) -> None:
+    """Compute the Rastermap orders of session stores that have none of these rows yet.
+
+    Parameters
+    ----------
+    paths : iterable of pathlib.Path
+        The session stores.
+    rows, client
+        As in :func:`write_order`; with a client, each store is a task of its own.
+
+    Raises
+    ------
+    StoreError
+        As in :func:`write_order`.
+    TasksFailedError
+        Some workers failed; the other orders are written.
+    """
+    if rows not in get_args(Rows):
+        raise SettingsError(f"rows: {rows!r} is none of {', '.join(get_args(Rows))}")
+    todo = {path: _build(path) for path in paths if not _is_there(path, rows)}
+    if client is None or not todo:
+        for path, build in todo.items():
+            _put(path, compute_order(path, rows), rows, build)
+        return
+    from mesodask.compute import runner
+
+    tasks = [runner.Task(f"order-{rows}-{b}", compute_order, (p, rows), {"store": p}) for p, b in todo.items()]
+    failures = runner.run_tasks(
+        client, tasks, lambda task, order: _put(task.label["store"], order, rows, todo[task.label["store"]])
+    )
+    if failures:
+        told = "; ".join(f"{failure.task.label['store']}: {failure.error}" for failure in failures)
+        raise TasksFailedError(f"{len(failures)} of {len(tasks)} orders could not be computed: {told}")
+
+
+def compute_order(path: Path, rows: Rows) -> Order:
+    """Compute the Rastermap order of a session store, reading its signal in blocks; nothing is written.
+
+    Raises
+    ------
+    StoreError
+        There is no such store, or it is damaged.
+    """
+    session = stores.open_group(path, schema=schema.SESSION)
+    while_replaced(lambda: stores.check_chunks(path))
+
+    def read(some: np.ndarray) -> np.ndarray:
+        try:
+            return session["signal"].isel(roi=some).values
+        except Exception as error:  # a damaged chunk raises many kinds
+            raise StoreError(f"{path}/signal: cannot be read ({error}); rebuild it with rerun=True") from error
+
+    n_rois = session.sizes["roi"]
+    wanted = np.flatnonzero(session["is_neuron"].values) if rows == "neurons" else np.arange(n_rois)
+    return rastermap_order(read, wanted, n_rois)
+
+
+def store_order(path: Path, isort: np.ndarray, reason: str = "") -> None:
+    """Write an order of all rows, and why it is not the usual one, into the ``/order`` group of a session store.
 
     Raises
     ------
     StoreError
         There is no such store.
     """
-    session = stores.open_group(path, schema=schema.SESSION)
-    store_order(path, *rastermap_order(session["signal"].values))
+    _put(path, Order(isort, reason), "all", _build(path))
 
 
-def store_order(path: Path, isort: np.ndarray, reason: str = "") -> None:
-    """Write an order, and why it is not the usual one, into the ``/order`` group of a session store."""
-    stores.write_group(path, "order", schema.conform({"isort": isort}, schema.ORDER, {"reason": reason}))
+def has_order(path: Path, rows: Rows) -> bool:
+    """Tell whether a session store has a sound order of these rows."""
+    if not stores.has_group(path, GROUP):
+        return False
+    try:
+        return while_replaced(lambda: _read(path))[1]["rows"] == rows
+    except StoreError:
+        return False
+
+
+def _is_there(path: Path, rows: Rows) -> bool:
+    """Tell whether there is an order of these rows; one that is damaged, or of another build, is removed.
+
+    With half a group within it the store itself could not be opened.
+    """
+    if has_order(path, rows):
+        return True
+    if not any(has_order(path, kind) for kind in get_args(Rows)):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            stores.remove_group(path, GROUP)
+    return False
+
+
+def read_order(path: Path) -> np.ndarray:
+    """Read the order of a session store, (n_rois,) int64.
+
+    Raises
+    ------
+    StoreError
+        There is none, or it is damaged.
+    """
+    return while_replaced(lambda: _read(path))[0]
+
+
+def while_replaced(look: Callable[[], Result]) -> Result:
+    """Call what looks at the files of an order; again, if it fails while another process may be replacing them."""
+    for _ in range(TRIES - 1):
+        try:
+            return look()
+        except StoreError:
+            time.sleep(PAUSE)
+    return look()
+
+
+def _read(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    where = f"{path}/{GROUP}"
+    if not stores.has_group(path, GROUP):
+        raise StoreError(f"{where}: there is no order; {AGAIN}")
+    group = stores.open_group(path, GROUP, schema.ORDER)
+    if group.attrs.get("build_id") != stores.attributes(path).get("build_id"):
+        raise StoreError(f"{where}: is the order of another build of the store; {AGAIN}")
+    try:
+        isort = group["isort"].values
+    except Exception as error:  # a damaged chunk raises many kinds
+        raise StoreError(f"{where}: cannot be read ({error}); {AGAIN}") from error
+    if not np.array_equal(np.sort(isort), np.arange(len(isort))):  # so reads a chunk that is lost
+        raise StoreError(f"{where}: is no permutation of the rows; {AGAIN}")
+    return isort, group.attrs
+
+
+def _build(path: Path) -> str:
+    """Tell which build of the store this is."""
+    build = stores.attributes(path).get("build_id")
+    if build is None:
+        raise StoreError(f"{path}: no session store here; build it with load_or_embed(eid), or mesodask embed EID")
+    return str(build)
+
+
+def _put(path: Path, order: Order, rows: Rows, build: str) -> None:
+    """Write an order beside the store, and give it its place."""
+    stores.remove_partial(path.parent, path.name)
+    attributes = {"rows": rows, "reason": order.reason, "parameters": order.parameters, "build_id": build}
+    temporary = stores.partial_of(path)
+    try:
+        stores.write_group(temporary, GROUP, schema.conform({"isort": order.isort}, schema.ORDER, attributes))
+        for number in range(TRIES):
+            if _swapped(temporary, path / GROUP, f"old-{number}", build):
+                return
+            time.sleep(PAUSE)
+        raise StoreError(f"{path}/{GROUP}: other processes keep writing it; call again")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swapped(temporary: Path, place: Path, old: str, build: str) -> bool:
+    """Put the new group in place of the old; False if another process was doing the same."""
+    if stores.attributes(place.parent).get("build_id") != build:
+        raise StoreError(f"{place.parent}: was removed or built again while its order was computed; call again")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            place.rename(temporary / old)
+        (temporary / GROUP).rename(place)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+            raise
+        return False
+    return True

@@ -4,16 +4,15 @@ Rows are all ROIs of the session, FOVs in name order; a row index means this row
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from mesodask import schema
+from mesodask import raster_order, schema
 from mesodask.embedding import Signal, embed
 from mesodask.errors import DataError, StoreError
 from mesodask.io import alf, cache, stores
-from mesodask.raster_order import write_order
 
 REBUILD = "build it again with load_or_embed(eid, rerun=True), or mesodask embed EID --rerun"
 
@@ -25,7 +24,7 @@ def load_or_embed(
     cache_dir: str | Path | None = None,
     signal: Signal | None = None,
     collection: str | None = None,
-    rastermap: bool = True,
+    rastermap: bool | Literal["neurons"] = True,
     rerun: bool = False,
 ) -> xr.Dataset:
     """Open the session store, building it from the ALF files if there is none.
@@ -43,8 +42,9 @@ def load_or_embed(
         has a store of its own.
     collection : str, optional
         Where the trials lie, e.g. ``alf/task_00``, if several collections hold biased blocks.
-    rastermap : bool
-        Compute the Rastermap order if the store has none (see :func:`order`).
+    rastermap : bool or "neurons"
+        Compute the Rastermap order (see :func:`order`) if the store has none of these rows: of all ROIs, of those
+        flagged as cells with the others behind them as they come, or, with False, none.
     rerun : bool
         Build the store again even if there is one.
 
@@ -57,6 +57,8 @@ def load_or_embed(
 
     Raises
     ------
+    SettingsError
+        An argument has a value that is not allowed.
     SessionNotFoundError
         ONE knows no such session.
     DataError
@@ -64,6 +66,7 @@ def load_or_embed(
     StoreError
         The store is damaged, or was built from files that have changed since.
     """
+    to_sort = raster_order.rows_to_sort(rastermap)
     one = alf.connect(one)
     files = alf.SessionFiles(one, eid)
     path = cache.session_store(cache.cache_folder(cache_dir, one), files.info.eid, signal)
@@ -71,8 +74,8 @@ def load_or_embed(
         embed(files, path, signal=signal, collection=collection, replace=rerun)
     else:
         _check_sources(files, path)
-    if rastermap and not stores.has_group(path, "order"):
-        write_order(path)
+    if to_sort:
+        raster_order.write_order(path, to_sort)
     return open_session(path)
 
 
@@ -102,7 +105,7 @@ def open_session(path: Path) -> xr.Dataset:
     if path.exists() and found != schema.SCHEMA_VERSION:
         raise StoreError(f"{path}: schema version {found}, this mesodask reads {schema.SCHEMA_VERSION}; {REBUILD}")
     session = stores.open_group(path, schema=schema.SESSION)
-    stores.check_chunks(path)
+    raster_order.while_replaced(lambda: stores.check_chunks(path))
     session.encoding["source"] = str(path)
     return session
 
@@ -137,9 +140,9 @@ def order(session: xr.Dataset) -> np.ndarray:
     Raises
     ------
     StoreError
-        The order has not been computed; :func:`load_or_embed` with ``rastermap=True`` does it.
+        The order is damaged or has not been computed; :func:`load_or_embed` with ``rastermap=True`` does it.
     """
-    return _group(session, "order")["isort"].values
+    return raster_order.read_order(Path(session.encoding["source"]))
 
 
 def neurons(session: xr.Dataset) -> np.ndarray:

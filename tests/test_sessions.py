@@ -13,7 +13,6 @@ from mesodask import sessions as session_stores
 from mesodask.errors import DataError, SessionNotFoundError, SettingsError, StoreError
 from mesodask.io import alf, stores
 from mesodask.io.alf import write_one_tables
-from mesodask.numerics.order import rastermap_order
 from mesodask.simulate import SimulatedSubject
 
 
@@ -250,33 +249,6 @@ def test_two_tasks(copy: SimulatedSubject) -> None:
     assert session_stores.trials(chosen).sizes["trial"] == len(table) - 5
     with pytest.raises(DataError, match="no trials in collection"):
         embed_again(copy, collection="alf/task_07")
-
-
-def test_rastermap_order(copy: SimulatedSubject) -> None:
-    session = load_or_embed(copy.eids[0], one=copy.one_dir)
-    isort = session_stores.order(session)
-    assert sorted(isort) == list(range(120))
-    assert isort.tolist() != list(range(120))
-
-
-def test_rastermap_puts_active_together_and_survives_nan() -> None:
-    rng = np.random.default_rng(3)
-    drive = rng.random((4, 600)) > 0.8
-    group = np.repeat(np.arange(4), 20)
-    shuffled = rng.permutation(80)
-    signal = (drive[group] * 3.0 + rng.random((80, 600))).astype(np.float32)[shuffled]
-    signal[5], signal[9, 3] = 1.0, np.nan
-    isort, _ = rastermap_order(signal)
-    assert sorted(isort) == list(range(80))
-    assert set(isort[-2:]) == {5, 9}
-    changes = np.count_nonzero(np.diff(group[shuffled][isort[:-2]]))
-    assert changes <= 6  # 3 is perfect, a random order has about 58
-
-
-def test_too_small_for_rastermap() -> None:
-    isort, reason = rastermap_order(np.ones((4, 100), dtype=np.float32))
-    assert isort.tolist() == [0, 1, 2, 3]
-    assert "too few" in reason
 
 
 def test_second_call_opens_the_same_store(copy: SimulatedSubject) -> None:

@@ -63,24 +63,32 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
 @click.command()
 @options.which
 @options.where
-@click.option("--rastermap/--no-rastermap", default=True, help="Compute the Rastermap order, too.")
+@click.option(
+    "--rastermap",
+    type=click.Choice(["all", "neurons", "none"]),
+    default="all",
+    show_default=True,
+    help="Which ROIs to sort, too: all, or those flagged as cells.",
+)
+@click.option("--no-rastermap", "rastermap", flag_value="none", help="The same as --rastermap none.")
 @options.rerun
 def embed(
-    eids: tuple[str, ...], subject: str | None, one: Path | None, cache_dir: Path | None, rastermap: bool, rerun: bool
+    eids: tuple[str, ...], subject: str | None, one: Path | None, cache_dir: Path | None, rastermap: str, rerun: bool
 ) -> None:
     """Build session stores from ALF files.
 
-    Example: mesodask embed --subject SP072 --one ~/one
+    Example: mesodask embed --subject SP072 --one ~/one --rastermap neurons
     """
     from mesodask import sessions
     from mesodask.io import alf
 
+    sort: Any = {"all": True, "neurons": "neurons", "none": False}[rastermap]
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
     with Stages() as stages:
         for done, eid in enumerate(chosen):
             stages.report("embed", done, len(chosen))
-            session = sessions.load_or_embed(eid, one=connection, cache_dir=cache_dir, rastermap=rastermap, rerun=rerun)
+            session = sessions.load_or_embed(eid, one=connection, cache_dir=cache_dir, rastermap=sort, rerun=rerun)
             click.echo(session.encoding["source"])
         stages.report("embed", len(chosen), len(chosen))
 
