@@ -24,3 +24,4 @@ def write_order(path: Path) -> None:
 def store_order(path: Path, isort: np.ndarray, reason: str = "") -> None:
     """Write an order, and why it is not the usual one, into the ``/order`` group of a session store."""
     stores.write_group(path, "order", schema.conform({"isort": isort}, schema.ORDER, {"reason": reason}))
+    stores.seal(path, "order")

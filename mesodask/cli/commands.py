@@ -63,11 +63,11 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
 @click.command()
 @options.which
 @options.where
+@options.signal
+@options.collection
 @click.option("--rastermap/--no-rastermap", default=True, help="Compute the Rastermap order, too.")
 @options.rerun
-def embed(
-    eids: tuple[str, ...], subject: str | None, one: Path | None, cache_dir: Path | None, rastermap: bool, rerun: bool
-) -> None:
+def embed(eids: tuple[str, ...], subject: str | None, one: Path | None, cache_dir: Path | None, **how: Any) -> None:
     """Build session stores from ALF files.
 
     Example: mesodask embed --subject SP072 --one ~/one
@@ -80,7 +80,7 @@ def embed(
     with Stages() as stages:
         for done, eid in enumerate(chosen):
             stages.report("embed", done, len(chosen))
-            session = sessions.load_or_embed(eid, one=connection, cache_dir=cache_dir, rastermap=rastermap, rerun=rerun)
+            session = sessions.load_or_embed(eid, one=connection, cache_dir=cache_dir, **how)
             click.echo(session.encoding["source"])
         stages.report("embed", len(chosen), len(chosen))
 
