@@ -154,10 +154,10 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
 def _check_columns(columns: dict[str, np.ndarray], homes: dict[str, Path]) -> None:
     n_trials = Counter(len(values) for values in columns.values()).most_common(1)[0][0]
     for name, values in columns.items():
+        if len(values) == 0:
+            raise DataError("0 trials; expected a row for each trial, or no such file", homes[name])
         if len(values) != n_trials:
             raise DataError(f"{len(values)} values; expected one for each of {n_trials} trials", homes[name])
-    if n_trials == 0:
-        raise DataError("0 trials; expected a row for each trial, or no such file", homes["choice"])
     starts = np.asarray(columns.get("intervals_0", np.zeros(0)), dtype=float)
     backwards = np.flatnonzero(np.diff(starts) < 0)  # NaN tells nothing
     if len(backwards):

@@ -140,7 +140,7 @@ def read_region_ids(files: SessionFiles) -> np.ndarray:
     """
     names = files.fov_names()
     source = choose_region_source(files, names)
-    readers = [(_FovReader(files, name), len(read_cells(files, name))) for name in names]
+    readers = [(_FovReader(files, name, CELL_FILE), len(read_cells(files, name))) for name in names]
     ids = [reader.per_roi(REGION_FILES[source], n_rois, "iu") for reader, n_rois in readers]
     return np.concatenate(ids).astype(np.int64)
 
@@ -164,13 +164,13 @@ def read_fov(files: SessionFiles, fov: str, *, signal: str, region_source: str) 
     DataError
         A file is missing, damaged, or of another length than the activity.
     """
-    reader = _FovReader(files, fov)
+    reader = _FovReader(files, fov, SIGNAL_FILES[signal][0])
     activity = reader.activity(SIGNAL_FILES[signal])
     n_rois, n_frames = activity[0].shape
     return Fov(
         name=fov,
         signal=activity,
-        times=reader.frame_times(n_frames, SIGNAL_FILES[signal][0]),
+        times=reader.frame_times(n_frames),
         bad_frame=reader.bad_frames(n_frames),
         delay=reader.delays(n_rois),
         xyz=reader.positions(POSITION_FILES[region_source], n_rois),
@@ -182,10 +182,11 @@ def read_fov(files: SessionFiles, fov: str, *, signal: str, region_source: str) 
 
 
 class _FovReader:
-    """Reads the files of one FOV."""
+    """Reads the files of one FOV; `model` is the file whose shape the others must fit."""
 
-    def __init__(self, files: SessionFiles, fov: str) -> None:
+    def __init__(self, files: SessionFiles, fov: str, model: str) -> None:
         self._files = files
+        self._model = model
         self._collection = f"alf/{fov}"
         self._folder = files.info.path / self._collection
 
@@ -214,18 +215,17 @@ class _FovReader:
         if array.shape != expected:
             raise self.wrong(
                 name,
-                f"shape {array.shape}; expected {expected}, one row for each of the {n_rois} ROIs that the other files "
-                f"of {self._collection} have",
+                f"shape {array.shape}; expected {expected}, one row for each of the {n_rois} ROIs in {self._model}",
             )
         return np.asarray(array)
 
-    def frame_times(self, n_frames: int, signal_name: str) -> np.ndarray:
+    def frame_times(self, n_frames: int) -> np.ndarray:
         name = "mpci.times.npy"
         times = np.asarray(self.array(name, ndim=1, kind="f"), dtype=np.float64)
         if len(times) < n_frames:
             raise self.wrong(
                 name,
-                f"{len(times)} frame times for {n_frames} frames in {self._folder / signal_name}; "
+                f"{len(times)} frame times for {n_frames} frames in {self._folder / self._model}; "
                 "expected at least as many times as frames",
             )
         if len(times) > n_frames:

@@ -215,11 +215,9 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except MesodaskError:
+    except (MesodaskError, MemoryError):
         raise
-    except (
-        Exception
-    ) as error:  # codecs, files and JSON raise many kinds; so does a damaged length, by asking for memory
+    except Exception as error:  # codecs, files and JSON raise many kinds
         what = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path}: a part of the store cannot be read ({what}); rebuild it with rerun=True") from error
 
