@@ -83,6 +83,7 @@ def _check_sources(files: alf.SessionFiles, path: Path, collection: str | None) 
     """
     attrs = stores.attributes(path)
     _check_schema(path, attrs)
+    stores.check_seal(path)
     folder = files.info.path
     known: dict[str, dict] = attrs.get("sources", {})
     changed = [n for n, source in known.items() if (folder / n).exists() and sources.has_changed(folder / n, source)]
