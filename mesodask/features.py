@@ -160,7 +160,7 @@ def _windowed(
 
 
 def _values(session: xr.Dataset, name: str, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-    with stores.reading(Path(session.encoding["source"])):
+    with stores.reading(Path(session.encoding["source"]), name):
         return session[name][rows].values
 
 

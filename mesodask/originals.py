@@ -42,9 +42,10 @@ def original_cache(session: xr.Dataset) -> dict[str, np.ndarray]:
         A part of the store cannot be read.
     """
     path = Path(session.encoding["source"])
-    names = ["signal", "frame_times", "fov_index", "roi_delay", "region", "region_color", "xyz"]
-    with stores.reading(path):
-        found = {name: session[name].values for name in names if name in session}
+    wanted = ("signal", "frame_times", "fov_index", "roi_delay", "region", "region_color", "xyz")
+    names = [name for name in wanted if name in session]
+    with stores.reading(path, *names):
+        found = {name: session[name].values for name in names}
     delay = found.get("roi_delay", np.zeros(session.sizes["roi"]))
     has_order = stores.has_group(path, "order")
     return {

@@ -122,7 +122,7 @@ def open_session(path: Path) -> xr.Dataset:
 def _load(session: xr.Dataset, group: str, declared: schema.Schema | None = None) -> xr.Dataset:
     """Read a group of a session store into memory."""
     path = Path(session.encoding["source"])
-    with stores.reading(path):
+    with stores.reading(path, group):
         return stores.open_group(path, group, declared).load()
 
 
@@ -176,5 +176,5 @@ def neurons(session: xr.Dataset) -> np.ndarray:
     StoreError
         The store is damaged.
     """
-    with stores.reading(Path(session.encoding["source"])):
+    with stores.reading(Path(session.encoding["source"]), "is_neuron"):
         return np.flatnonzero(session["is_neuron"].values)

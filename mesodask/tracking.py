@@ -232,8 +232,9 @@ def all_neurons(session: xr.Dataset, *, neurons_only: bool = True, neurons: sele
         `neurons` does not fit the session.
     """
     eid = session.attrs["eid"]
-    with stores.reading(Path(session.encoding["source"])):
-        of_rois = {name: session[name].values for name in ("is_neuron", "region", "fov_index", "roi_in_fov")}
+    wanted = ("is_neuron", "region", "fov_index", "roi_in_fov")
+    with stores.reading(Path(session.encoding["source"]), *wanted):
+        of_rois = {name: session[name].values for name in wanted}
     admitted = of_rois["is_neuron"] | (not neurons_only)
     masks = selection.masks(neurons, {eid: len(admitted)}, lambda _: of_rois["region"])
     rows = np.flatnonzero(admitted & masks.get(eid, True))

@@ -360,7 +360,7 @@ def read_all(session: xr.Dataset) -> dict[str, np.ndarray]:
     features = trial_features(session, session_stores.neurons(session), "choice")
     found |= {f"features/{name}": features[name].values for name in ("X", "y", "trial_index")}
     found["tracked"] = all_neurons(session)["roi"].values
-    with stores.reading(path):
+    with stores.reading(path, *map(str, session.variables)):
         found |= {str(name): session[name].values for name in session.variables}
     for group, dataset in {"trials": session_stores.trials(session), "wheel": session_stores.wheel(session)}.items():
         assert dataset is not None
@@ -397,6 +397,34 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(short: SimulatedSubject, f
         file.write_bytes(content)
     assert all(str(finished) in message and "rerun=True" in message for message in told)
     assert len(told) >= 55  # a space more or less, or a bit of a frame's header, may mean nothing
+
+
+READERS: dict[str, tuple[str, Callable[[xr.Dataset], object]]] = {
+    "trial_features, its activity": ("signal", lambda s: trial_features(s, [3, 11], "choice")),
+    "trial_features, its clocks": ("frame_times", lambda s: trial_features(s, [3, 11], "choice")),
+    "trial_features, its delays": ("roi_delay", lambda s: trial_features(s, [3, 11], "choice")),
+    "trial_features, its bad frames": ("bad_frame", lambda s: trial_features(s, [3, 11], "choice")),
+    "trial_features, its FOVs": ("fov_index", lambda s: trial_features(s, [3, 11], "choice")),
+    "trial_features, its trials": ("trials/choice", lambda s: trial_features(s, [3, 11], "choice")),
+    "trial_features of a region": ("region", lambda s: trial_features(s, "VISp", "choice")),
+    "neurons": ("is_neuron", session_stores.neurons),
+    "trials": ("trials/feedback_times", session_stores.trials),
+    "wheel": ("wheel/position", session_stores.wheel),
+    "order": ("order/isort", session_stores.order),
+    "original_cache": ("xyz", original_cache),
+    "all_neurons": ("roi_in_fov", all_neurons),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("damage", [truncate, empty, lambda p: p.write_bytes(p.read_bytes()[::-1]), Path.unlink])
+def test_what_is_damaged_after_opening_is_told(finished: Path, reader: str, damage: Callable[[Path], object]) -> None:
+    """The store is opened long before it is read: its values come when they are asked for."""
+    session = session_stores.open_session(finished)
+    variable, read = READERS[reader]
+    damage(next(p for p in sorted((finished / variable).rglob("c/**/*")) if p.is_file()))
+    with pytest.raises(StoreError, match=rf"^{finished}.*{variable.split('/')[0]}.*; rebuild .*rerun=True"):
+        read(session)
 
 
 def test_a_digit_of_an_attribute_is_told(finished: Path) -> None:

@@ -13,6 +13,7 @@ from mesodask import sessions as session_stores
 from mesodask.errors import SessionNotFoundError, SettingsError, StoreError
 from mesodask.io import alf
 from mesodask.io.alf import write_one_tables
+from mesodask.io.regions import describe_regions
 from mesodask.numerics.order import rastermap_order
 from mesodask.simulate import SimulatedSubject
 
@@ -90,15 +91,43 @@ def test_regions_have_their_names_and_colours(sessions: list[xr.Dataset]) -> Non
         assert [int(color[i : i + 2], 16) for i in (1, 3, 5)] == known["rgb"][0].tolist()
 
 
-def test_unknown_region_becomes_void(copy: SimulatedSubject, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_id_of_the_atlas_in_both_hemispheres() -> None:
+    """Negative ids are the right hemisphere's: acronyms and colours are iblatlas's own."""
+    from iblatlas.regions import BrainRegions
+
+    atlas = BrainRegions()
+    ids = np.random.default_rng(0).permutation(np.concatenate([atlas.id, -atlas.id[:50]]))
+    acronym, color = describe_regions(ids)
+    assert acronym.tolist() == atlas.id2acronym(ids).tolist()
+    assert (ids < 0).sum() > 1000
+    known = atlas.get(ids)["rgb"]
+    assert [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in color] == known.tolist()
+
+
+def test_right_hemisphere_in_a_session(copy: SimulatedSubject) -> None:
     path = fov_file(copy, "mpciROIs.brainLocationIds_ccf_2017_estimate.npy")
-    ids = np.load(path)
-    ids[:3] = 123_456_789
-    np.save(path, ids)
+    before = embed_again(copy)["region"].values
+    np.save(path, -np.load(path))
     session = embed_again(copy)
-    assert session["region"].values[:3].tolist() == ["void"] * 3
-    assert session["region_id"].values[0] == 123_456_789
-    assert [r.message for r in caplog.records if "3 ROIs have Allen ids" in r.message]
+    np.testing.assert_array_equal(session["region_id"].values[:60], np.load(path))
+    np.testing.assert_array_equal(session["region"].values, before)
+
+
+def test_unknown_regions_become_void_with_one_warning(copy: SimulatedSubject, caplog: pytest.LogCaptureFixture) -> None:
+    for fov, strangers in enumerate(([123_456_789] * 3, [-123_456_789, 5_555_555])):
+        path = fov_file(copy, "mpciROIs.brainLocationIds_ccf_2017_estimate.npy", fov)
+        ids = np.load(path)
+        ids[: len(strangers)] = strangers
+        np.save(path, ids)
+    session = embed_again(copy)
+    rows = [0, 1, 2, 60, 61]
+    assert session["region"].values[rows].tolist() == ["void"] * 5
+    assert session["region_color"].values[rows].tolist() == ["#000000"] * 5
+    assert np.count_nonzero(session["region"].values == "void") == 5
+    assert session["region_id"].values[rows].tolist() == [123_456_789] * 3 + [-123_456_789, 5_555_555]
+    warned = [r.message for r in caplog.records if "Allen" in r.message]
+    assert len(warned) == 1
+    assert "5 ROIs have Allen ids that the atlas does not know" in warned[0]
 
 
 def test_histology_is_preferred(tmp_path: Path) -> None:
@@ -117,10 +146,14 @@ def test_histology_is_preferred(tmp_path: Path) -> None:
             folder / fov / "mpciROIs.brainLocationIds_ccf_2017_estimate.npy",
         )
     assert embed_again(subject).attrs["region_source"] == "histology"
-    (folder / "FOV_01" / "mpciROIs.mlapdv.npy").unlink()
-    estimated = embed_again(subject)
-    assert estimated.attrs["region_source"] == "estimate"
-    np.testing.assert_array_equal(estimated["xyz"].values, np.concatenate(known) + 5)
+    for file in ("FOV_01/mpciROIs.mlapdv.npy", "FOV_00/mpciROIs.brainLocationIds_ccf_2017.npy"):
+        content = (folder / file).read_bytes()
+        (folder / file).unlink()
+        estimated = embed_again(subject)
+        assert estimated.attrs["region_source"] == "estimate"
+        np.testing.assert_array_equal(estimated["xyz"].values, np.concatenate(known) + 5)
+        (folder / file).write_bytes(content)
+    assert embed_again(subject).attrs["region_source"] == "histology"
 
 
 def test_signal_is_one_kind_for_all_fovs(copy: SimulatedSubject) -> None:
@@ -275,3 +308,22 @@ def test_selection_is_lazy(sessions: list[xr.Dataset]) -> None:
     chosen = sessions[0].isel(roi=session_stores.neurons(sessions[0]))
     assert chosen["is_neuron"].values.all()
     assert not chosen["signal"].variable._in_memory
+
+
+def test_selecting_reads_no_activity(copy: SimulatedSubject) -> None:
+    """With all of the activity destroyed, rows, masks and regions still select; only values cannot be read."""
+    session = embed_again(copy)
+    for chunk in (Path(session.encoding["source"]) / "signal" / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"no activity")
+    cells = session_stores.neurons(session)
+    is_cell = np.load(fov_file(copy, "mpciROIs.mpciROITypes.npy")) == 1
+    mask = session["is_neuron"] & (session["region"] == session["region"][0])
+    by_rows, by_mask = session["signal"][cells], session["signal"][mask]
+    assert by_rows.shape == (len(cells), session.sizes["time"])
+    assert cells[cells < 60].tolist() == np.flatnonzero(is_cell).tolist()
+    assert by_mask.sizes["roi"] == mask.values.sum() > 0
+    assert session.isel(roi=mask.values).sel(roi=slice(5))["signal"].sizes["roi"] == 5
+    for selected in (by_rows, by_mask):
+        with pytest.raises(Exception, match=r"[Zz]std"):
+            _ = selected.values

@@ -205,13 +205,22 @@ def open_group(path: Path, group: str = "", schema: Schema | None = None) -> xr.
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path, *names: str) -> Iterator[None]:
     """Turn whatever reading the values of a damaged store raises into a :class:`StoreError`.
+
+    Zarr reads a chunk that was lost after the store was opened as the fill value: so these are looked for, too.
 
     Parameters
     ----------
     path : pathlib.Path
-        The store that is read within the block.
+        The store.
+    *names : str
+        Arrays and groups of it that are read within the block.
+
+    Raises
+    ------
+    StoreError
+        A chunk of them is damaged or missing.
     """
     try:
         yield
@@ -219,7 +228,11 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # codecs, files and JSON raise many kinds
         what = f"{type(error).__name__}: {error}"
-        raise StoreError(f"{path}: a part of the store cannot be read ({what}); rebuild it with rerun=True") from error
+        raise StoreError(
+            f"{path}: {' or '.join(names)} cannot be read ({what}); rebuild the store with rerun=True"
+        ) from error
+    for name in names:
+        check_chunks(path / name)
 
 
 def seal(path: Path, group: str = "") -> None:
