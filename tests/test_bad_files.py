@@ -369,16 +369,26 @@ def read_all(session: xr.Dataset) -> dict[str, np.ndarray]:
     return found
 
 
+@pytest.fixture(scope="module")
+def pristine_cache(pristine: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the store of the short session, never to be written to."""
+    folder = tmp_path_factory.mktemp("cache")
+    load_or_embed(pristine.eids[0], one=pristine.one_dir, cache_dir=folder)
+    return folder
+
+
 @pytest.fixture
-def finished(short: SimulatedSubject) -> Path:
-    """A store with an order, which was added later."""
-    return Path(load_or_embed(short.eids[0], one=short.one_dir).encoding["source"])
+def finished(pristine_cache: Path, tmp_path: Path) -> Path:
+    """A store that a test may damage; its order was added when it was finished."""
+    shutil.copytree(pristine_cache, tmp_path / "cache")
+    return next((tmp_path / "cache" / "data").iterdir())
 
 
 @pytest.mark.parametrize("pattern", ["c/**/*", "zarr.json"])
-def test_a_flipped_bit_is_an_error_or_changes_nothing(short: SimulatedSubject, finished: Path, pattern: str) -> None:
+def test_a_flipped_bit_is_an_error_or_changes_nothing(pristine: SimulatedSubject, finished: Path, pattern: str) -> None:
     """60 flips of chunks and 60 of metadata, spread over all files of the store."""
-    good = read_all(embed(short))
+    cache_dir = finished.parent.parent
+    good = read_all(embed(pristine, cache_dir=cache_dir))
     files = sorted(p for p in finished.rglob(pattern) if p.is_file())
     assert {p.relative_to(finished).parts[0] for p in files} > {"signal", "fov", "trials", "wheel", "order"}
     rng = np.random.default_rng(7)
@@ -388,7 +398,7 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(short: SimulatedSubject, f
         content = file.read_bytes()
         file.write_bytes(flipped(content, int(rng.integers(8 * len(content)))))
         try:
-            found = read_all(embed(short))
+            found = read_all(embed(pristine, cache_dir=cache_dir))
         except StoreError as error:
             told.append(str(error))
         else:
