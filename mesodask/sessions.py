@@ -62,7 +62,7 @@ def load_or_embed(
     DataError
         A file of the session is missing or damaged; nothing is written.
     StoreError
-        The store is damaged, or was built from files that have changed since.
+        The store is damaged, was built from files that have changed since, or has the trials of another collection.
     """
     one = alf.connect(one)
     files = alf.SessionFiles(one, eid)
@@ -119,9 +119,12 @@ def open_session(path: Path) -> xr.Dataset:
     return session
 
 
-def _load(session: xr.Dataset, group: str, declared: schema.Schema | None = None) -> xr.Dataset:
-    """Read a group of a session store into memory."""
+def _load(session: xr.Dataset, group: str, declared: schema.Schema | None = None) -> xr.Dataset | None:
+    """Read a group of a session store into memory; None if the session never had it."""
     path = Path(session.encoding["source"])
+    stores.check_seal(path)  # a session that has lost its trials is not one without
+    if not stores.has_group(path, group):
+        return None
     with stores.reading(path, group):
         return stores.open_group(path, group, declared).load()
 
@@ -136,9 +139,10 @@ def trials(session: xr.Dataset) -> xr.Dataset:
     StoreError
         The store is damaged.
     """
-    if not stores.has_group(Path(session.encoding["source"]), "trials"):
+    found = _load(session, "trials")
+    if found is None:
         raise DataError(f"session {session.attrs['eid']} has no trials; nothing can be decoded from it")
-    return _load(session, "trials")
+    return found
 
 
 def wheel(session: xr.Dataset) -> xr.Dataset | None:
@@ -149,8 +153,7 @@ def wheel(session: xr.Dataset) -> xr.Dataset | None:
     StoreError
         The store is damaged.
     """
-    has_wheel = stores.has_group(Path(session.encoding["source"]), "wheel")
-    return _load(session, "wheel", schema.WHEEL) if has_wheel else None
+    return _load(session, "wheel", schema.WHEEL)
 
 
 def order(session: xr.Dataset) -> np.ndarray:
@@ -165,7 +168,8 @@ def order(session: xr.Dataset) -> np.ndarray:
     if not stores.has_group(path, "order"):
         raise StoreError(f"{path}: the order has not been computed; load_or_embed(eid, rastermap=True) does it")
     stores.check_seal(path, "order")
-    return _load(session, "order", schema.ORDER)["isort"].values
+    with stores.reading(path, "order"):
+        return stores.open_group(path, "order", schema.ORDER)["isort"].values
 
 
 def neurons(session: xr.Dataset) -> np.ndarray:

@@ -462,6 +462,16 @@ def test_a_digit_of_an_attribute_is_told(finished: Path) -> None:
         session_stores.order(session)
 
 
+def test_what_a_store_was_made_from_is_sealed(pristine: SimulatedSubject, finished: Path) -> None:
+    """Also where it is compared with the files there are, which is before the store is opened."""
+    root = finished / "zarr.json"
+    content = root.read_text()
+    for old, new in {"mtime_ns": "mtime_os", "trials_collection": "trials_collectinn", "FOV_01": "FOV_03"}.items():
+        root.write_text(content.replace(f'{old}"', f'{new}"').replace(f"/{old}/", f"/{new}/"))
+        with pytest.raises(StoreError, match=rf"{root}: is not as it was written"):
+            embed(pristine, cache_dir=finished.parent.parent, collection="alf/task_00")
+
+
 def test_metadata_that_is_lost_is_told(finished: Path) -> None:
     """Without it the session would have no wheel, no trials or no delays."""
     for name in ("wheel/zarr.json", "trials/zarr.json", "trials/choice/zarr.json", "roi_delay/zarr.json"):
@@ -471,6 +481,17 @@ def test_metadata_that_is_lost_is_told(finished: Path) -> None:
             session_stores.open_session(finished)
         (finished / name).write_bytes(content)
     session_stores.open_session(finished)
+
+
+def test_metadata_that_is_damaged_after_opening(finished: Path) -> None:
+    session = session_stores.open_session(finished)
+    for name, read in {"trials": session_stores.trials, "wheel": session_stores.wheel}.items():
+        file = finished / name / "zarr.json"
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(StoreError, match=rf"{file}: cannot be read"):
+            read(session)
+        file.write_bytes(content)
 
 
 def test_the_seal_is_cheap_and_not_seen(finished: Path) -> None:

@@ -239,8 +239,8 @@ def seal(path: Path, group: str = "") -> None:
     """Note in a group what its metadata is, so that a change of it is told; to be called when the group is finished.
 
     Chunks have checksums of their own. Shapes, fill values and attributes have none: with one bit flipped they would be
-    other numbers like any. The seal is an attribute of the group, a hash of every metadata file of it and of the groups
-    below it, but for groups that have a seal already. Groups that are added later leave it as it is.
+    other numbers like any. The seal is an attribute of the group: a hash of every metadata file of it, its arrays, and
+    the groups right below it that have no seal of their own. Groups that are added later leave it as it is.
 
     Parameters
     ----------
@@ -251,9 +251,10 @@ def seal(path: Path, group: str = "") -> None:
     """
     folder = path / group
     sealed = {file.parent for file in folder.glob("*/zarr.json") if SEAL in attributes(file.parent)}
-    files = [file for pattern in ("", "*", "*/*") for file in sorted(folder.glob(f"{pattern}/zarr.json".lstrip("/")))
-             if not sealed & {file.parent, *file.parents}]  # fmt: skip
-    digests = {file.relative_to(folder).as_posix(): _metadata_digest(file) for file in files}
+    files = [file for depth in range(3) for file in sorted(folder.glob("*/" * depth + "zarr.json"))]
+    digests = {
+        file.relative_to(folder).as_posix(): _metadata_digest(file) for file in files if sealed.isdisjoint(file.parents)
+    }
     zarr.open_group(str(path), path=group, mode="r+").attrs[SEAL] = digests
 
 
