@@ -52,9 +52,13 @@ def embed(
     kind = signal or fov.choose_signal(files, names)
     source = fov.choose_region_source(files, names)
     fovs = [fov.read_fov(files, name, signal=kind, region_source=source) for name in names]
-    _check_frames(fovs, files)
-    described = _describe(fovs, _attributes(files, fovs, kind, source))
-    write_store(path, described, fovs, behavior.read_trials(files, collection), behavior.read_wheel(files), replace)
+    _check_frames(fovs, files, kind)
+    trials, wheel = behavior.read_trials(files, collection), behavior.read_wheel(files, collection)
+    attrs = _attributes(files, fovs, kind, source) | {
+        "trials_collection": behavior.trials_collection(files, collection) or "",
+        "sources": files.sources(),
+    }
+    write_store(path, _describe(fovs, attrs), fovs, trials, wheel, replace)
 
 
 class Rows(Protocol):
@@ -102,13 +106,14 @@ def write_store(
         if wheel:
             dataset = schema.conform(wheel, schema.WHEEL)
             stores.write_group(temporary, "wheel", dataset, chunks={"sample": WHEEL_CHUNK})
+        stores.seal(temporary)
 
 
-def _check_frames(fovs: list[fov.Fov], files: alf.SessionFiles) -> None:
+def _check_frames(fovs: list[fov.Fov], files: alf.SessionFiles, kind: str) -> None:
     first = fovs[0]
     for other in fovs[1:]:
         if len(other.times) != len(first.times):
-            names = [next(n for n in f.sources if "Activity" in n) for f in (first, other)]
+            names = [f"alf/{f.name}/{fov.SIGNAL_FILES[kind][0]}" for f in (first, other)]
             raise DataError(
                 f"{len(first.times)} frames in {names[0]}, {len(other.times)} in {names[1]}; "
                 "all FOVs of a session must have the same number of frames",
@@ -122,7 +127,6 @@ def _attributes(files: alf.SessionFiles, fovs: list[fov.Fov], kind: str, source:
         "region_source": source,
         # in a window that touches one, nothing is decoded
         "gaps_s": {f.name: windows.find_gaps(f.times, ~f.bad_frame).tolist() for f in fovs},
-        "sources": {name: size for f in fovs for name, size in f.sources.items()},
     }
 
 

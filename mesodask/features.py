@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from mesodask import schema, sessions
+from mesodask import schema, selection, sessions
 from mesodask.errors import DataError, SettingsError
+from mesodask.io import stores
 from mesodask.numerics.labels import binary_labels
 from mesodask.numerics.windows import Sampling, windowed_means
 from mesodask.settings import TARGETS, Target
@@ -19,7 +21,7 @@ ROWS_AT_ONCE = 512  # 512 rows x 20 000 frames of float32 are 40 MB
 
 def trial_features(
     session: xr.Dataset,
-    rows: np.ndarray,
+    rows: selection.Narrowing,
     target: str | Target,
     *,
     sampling: Sampling = "hold",
@@ -34,8 +36,9 @@ def trial_features(
     ----------
     session : xarray.Dataset
         Session store (:func:`mesodask.load_or_embed`).
-    rows : numpy.ndarray, (n_neurons,) int
-        Rows of the store, in the order wanted.
+    rows : array, str or sequence of str
+        Rows of the store (n_neurons,) int, in the order wanted; or a mask over all its ROIs (n_rois,) bool; or
+        Allen acronyms, as in :func:`mesodask.selection.masks`.
     target : str or Target
         One of choice, feedback, stimulus, block, or a definition with another event or window.
     sampling : {"hold", "frames"}
@@ -55,14 +58,16 @@ def trial_features(
     DataError
         The session has no trials, or they lack a column that the target needs.
     SettingsError
-        A row does not exist, the mask has another length, or the target is unknown.
+        A row or region does not exist, a mask has another length, no neuron is chosen, or the target is unknown.
+    StoreError
+        The store is damaged.
     """
     return session_features(session, rows, [target], sampling=sampling, trial_mask=trial_mask)[0]
 
 
 def session_features(
     session: xr.Dataset,
-    rows: np.ndarray,
+    rows: selection.Narrowing,
     targets: Sequence[str | Target],
     *,
     sampling: Sampling = "hold",
@@ -73,11 +78,11 @@ def session_features(
     Parameters and errors as in :func:`trial_features`; one dataset a target, in their order.
     """
     wanted = [resolve_target(target) for target in targets]
-    rows = _checked_rows(session, rows)
-    table = sessions.trials(session).load()
+    chosen = selection.rows(rows, session.attrs["eid"], session.sizes["roi"], lambda: _values(session, "region"))
+    table = sessions.trials(session)
     mask = _checked_mask(trial_mask, table.sizes["trial"])
     events = [_event_times(table, target, session) for target in wanted]
-    means = _windowed(session, rows, events, [target.window for target in wanted], sampling)
+    means = _windowed(session, chosen, events, [target.window for target in wanted], sampling)
     return [
         _assemble(session, table, target, event, mean, mask, sampling)
         for target, event, mean in zip(wanted, events, means, strict=True)
@@ -109,18 +114,6 @@ def _share_rewarded(feedback: np.ndarray) -> float:
     return float(np.mean(given == 1)) if len(given) else float("nan")
 
 
-def _checked_rows(session: xr.Dataset, rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows)
-    n_rois = session.sizes["roi"]
-    if rows.dtype == bool:
-        raise SettingsError("rows: a mask was given; use numpy.flatnonzero(mask)")
-    if rows.ndim != 1 or len(rows) == 0 or rows.dtype.kind not in "iu":
-        raise SettingsError(f"rows: expected a list of row numbers, found shape {rows.shape}, dtype {rows.dtype}")
-    if rows.min() < 0 or rows.max() >= n_rois:
-        raise SettingsError(f"rows: {rows.min()} to {rows.max()}; the session has rows 0 to {n_rois - 1}")
-    return rows
-
-
 def _checked_mask(trial_mask: np.ndarray | None, n_trials: int) -> np.ndarray:
     if trial_mask is None:
         return np.ones(n_trials, dtype=bool)
@@ -148,22 +141,27 @@ def _windowed(
 ) -> list[np.ndarray]:
     """Windowed means of all targets, each (n_trials, n_neurons), from one pass over the activity."""
     means = [np.empty((len(event), len(rows)), dtype=np.float32) for event in events]
-    fov_of_row = session["fov_index"].values[rows]
-    frame_times = session["frame_times"].values
-    good = ~session["bad_frame"].values if "bad_frame" in session else np.ones_like(frame_times, dtype=bool)
-    delay = session["roi_delay"].values[rows] if "roi_delay" in session else np.zeros(len(rows))
+    fov_of_row = _values(session, "fov_index")[rows]
+    frame_times = _values(session, "frame_times")
+    good = ~_values(session, "bad_frame") if "bad_frame" in session else np.ones_like(frame_times, dtype=bool)
+    delay = _values(session, "roi_delay")[rows] if "roi_delay" in session else np.zeros(len(rows))
     for fov in np.unique(fov_of_row):
         members = np.flatnonzero(fov_of_row == fov)
         members = members[np.argsort(rows[members])]  # chunks are read in the order of the rows
         clock = frame_times[fov] if sampling == "hold" else frame_times[0]
         for start in range(0, len(members), ROWS_AT_ONCE):
             block = members[start : start + ROWS_AT_ONCE]
-            signal = session["signal"].isel(roi=rows[block]).values
+            signal = _values(session, "signal", rows[block])
             for mean, event, window in zip(means, events, windows, strict=True):
                 mean[:, block] = windowed_means(
                     signal, clock, event, window, delays=delay[block], good=good[fov], sampling=sampling
                 )
     return means
+
+
+def _values(session: xr.Dataset, name: str, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    with stores.reading(Path(session.encoding["source"]), name):
+        return session[name][rows].values
 
 
 def _assemble(

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from mesodask import embedding, raster_order, schema, sessions
-from mesodask.io import alf, behavior, cache, stores, upstream
+from mesodask.io import alf, behavior, cache, sources, stores, upstream
 from mesodask.numerics import windows
 
 IMPORTED = "imported"  # in the name of a store: its rows need not be those of the session's files
@@ -41,16 +41,20 @@ def original_cache(session: xr.Dataset) -> dict[str, np.ndarray]:
     StoreError
         A part of the store cannot be read.
     """
-    frame_times, fov = session["frame_times"].values, session["fov_index"].values
-    delay = session["roi_delay"].values if "roi_delay" in session else np.zeros(session.sizes["roi"])
-    has_order = stores.has_group(Path(session.encoding["source"]), "order")
+    path = Path(session.encoding["source"])
+    wanted = ("signal", "frame_times", "fov_index", "roi_delay", "region", "region_color", "xyz")
+    names = [name for name in wanted if name in session]
+    with stores.reading(path, *names):
+        found = {name: session[name].values for name in names}
+    delay = found.get("roi_delay", np.zeros(session.sizes["roi"]))
+    has_order = stores.has_group(path, "order")
     return {
-        "roi_signal": session["signal"].values,
-        "roi_times": frame_times[fov] + delay[:, None],
+        "roi_signal": found["signal"],
+        "roi_times": found["frame_times"][found["fov_index"]] + delay[:, None],
         "isort": sessions.order(session) if has_order else np.arange(session.sizes["roi"]),
-        "region_labels": session["region"].values.astype(object),
-        "region_colors": _rgb(session["region_color"].values),
-        "xyz": session["xyz"].values,
+        "region_labels": found["region"].astype(object),
+        "region_colors": _rgb(found["region_color"]),
+        "xyz": found["xyz"],
     }
 
 
@@ -129,6 +133,6 @@ def _attributes(found: upstream.UpstreamSession) -> dict[str, Any]:
         "signal_kind": "as the original scripts cached it",
         "region_source": "as the original scripts cached it",
         "gaps_s": {f"clock {i}": windows.find_gaps(times).tolist() for i, times in enumerate(found.frame_times)},
-        "sources": {found.path.name: found.path.stat().st_size},
+        "sources": {found.path.name: sources.describe(found.path)},
         "non_cells_left_out": found.filtered,
     }

@@ -190,6 +190,7 @@ def _read(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     where = f"{path}/{GROUP}"
     if not stores.has_group(path, GROUP):
         raise StoreError(f"{where}: there is no order; {AGAIN}")
+    stores.check_seal(path, GROUP)
     group = stores.open_group(path, GROUP, schema.ORDER)
     if group.attrs.get("build_id") != stores.attributes(path).get("build_id"):
         raise StoreError(f"{where}: is the order of another build of the store; {AGAIN}")
@@ -217,6 +218,7 @@ def _put(path: Path, order: Order, rows: Rows, build: str) -> None:
     temporary = stores.partial_of(path)
     try:
         stores.write_group(temporary, GROUP, schema.conform({"isort": order.isort}, schema.ORDER, attributes))
+        stores.seal(temporary, GROUP)
         for number in range(TRIES):
             if _swapped(temporary, path / GROUP, f"old-{number}", build):
                 return

@@ -13,7 +13,7 @@ import xarray as xr
 
 from mesodask.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)

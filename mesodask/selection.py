@@ -63,6 +63,43 @@ def masks(neurons: Narrowing, n_rois: Mapping[str, int], regions: Callable[[str]
     return narrowed
 
 
+def rows(neurons: Narrowing, eid: str, n_rois: int, regions: Callable[[], np.ndarray]) -> np.ndarray:
+    """Turn a mask, rows or region acronyms into rows of one session's store; rows that are given keep their order.
+
+    Parameters
+    ----------
+    neurons : array, str or sequence of str
+        As in :func:`masks`, but for None and a mapping.
+    eid : str
+        The session, for messages.
+    n_rois : int
+        Number of its ROIs.
+    regions : callable() -> numpy.ndarray, (n_rois,) object
+        Gives the acronyms of its ROIs; called only if acronyms are asked for.
+
+    Returns
+    -------
+    numpy.ndarray, (n_neurons,) int64
+
+    Raises
+    ------
+    SettingsError
+        As in :func:`masks`, or no neuron is chosen.
+
+    Examples
+    --------
+    >>> regions = lambda: np.array(["VISp", "MOs", "VISp"], dtype=object)
+    >>> [rows(choice, "a", 3, regions).tolist() for choice in ([2, 0], [False, True, True], "VISp")]
+    [[2, 0], [1, 2], [0, 2]]
+    """
+    choice = _parse(neurons)
+    mask = masks(neurons, {eid: n_rois}, lambda _: regions())[eid]
+    if not mask.any():
+        raise SettingsError(f"neurons: none of the {n_rois} ROIs of session {eid} is chosen; expected one or more")
+    given = isinstance(choice, np.ndarray) and choice.dtype.kind != "b"
+    return np.asarray(choice, dtype=np.int64) if given else np.flatnonzero(mask)
+
+
 def _by_session(neurons: Narrowing, eids: Mapping[str, int]) -> dict[str, Any]:
     if neurons is None:
         return {}

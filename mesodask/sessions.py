@@ -12,7 +12,7 @@ import xarray as xr
 from mesodask import raster_order, schema
 from mesodask.embedding import Signal, embed
 from mesodask.errors import DataError, StoreError
-from mesodask.io import alf, cache, stores
+from mesodask.io import alf, cache, sources, stores
 
 REBUILD = "build it again with load_or_embed(eid, rerun=True), or mesodask embed EID --rerun"
 
@@ -41,7 +41,7 @@ def load_or_embed(
         Kind of activity; by default deconvolved if every FOV has it, else fluorescence. A signal asked for by name
         has a store of its own.
     collection : str, optional
-        Where the trials lie, e.g. ``alf/task_00``, if several collections hold biased blocks.
+        Where the trials and the wheel lie, e.g. ``alf/task_00``, if several collections hold biased blocks.
     rastermap : bool or "neurons"
         Compute the Rastermap order (see :func:`order`) if the store has none of these rows: of all ROIs, of those
         flagged as cells with the others behind them as they come, or, with False, none.
@@ -64,7 +64,7 @@ def load_or_embed(
     DataError
         A file of the session is missing or damaged; nothing is written.
     StoreError
-        The store is damaged, or was built from files that have changed since.
+        The store is damaged, was built from files that have changed since, or has the trials of another collection.
     """
     to_sort = raster_order.rows_to_sort(rastermap)
     one = alf.connect(one)
@@ -73,24 +73,36 @@ def load_or_embed(
     if rerun or not path.exists():
         embed(files, path, signal=signal, collection=collection, replace=rerun)
     else:
-        _check_sources(files, path)
+        _check_sources(files, path, collection)
     if to_sort:
         raster_order.write_order(path, to_sort)
     return open_session(path)
 
 
-def _check_sources(files: alf.SessionFiles, path: Path) -> None:
+def _check_sources(files: alf.SessionFiles, path: Path, collection: str | None) -> None:
     """Raise :class:`StoreError` if the session's files are no longer those that the store was built from.
 
     Rows of tracked neurons are counted in the files: a store of other files would give other neurons without a word.
     """
-    sources: dict[str, int] = stores.attributes(path).get("sources", {})
+    attrs = stores.attributes(path)
+    _check_schema(path, attrs)
+    stores.check_seal(path)
     folder = files.info.path
-    changed = [n for n, size in sources.items() if (folder / n).exists() and (folder / n).stat().st_size != size]
-    then = sorted({name.split("/")[1] for name in sources})
+    known: dict[str, dict] = attrs.get("sources", {})
+    changed = [n for n, source in known.items() if (folder / n).exists() and sources.has_changed(folder / n, source)]
+    then = sorted({fov[1] for name in known if (fov := alf.FOV_COLLECTION.match(name.rsplit("/", 1)[0]))})
     if changed or then != files.fov_names():
         what = f"{changed[0]} has changed" if changed else f"the FOVs were {', '.join(then)}"
         raise StoreError(f"{path}: built from other files than {folder} holds now ({what}); {REBUILD}")
+    if collection is not None and collection != attrs["trials_collection"]:
+        found = attrs["trials_collection"] or "no collection"
+        raise StoreError(f"{path}: has its trials from {found}, not from {collection}; {REBUILD}")
+
+
+def _check_schema(path: Path, attrs: dict[str, Any]) -> None:
+    found = attrs.get("schema_version")
+    if found != schema.SCHEMA_VERSION:
+        raise StoreError(f"{path}: schema version {found}, this mesodask reads {schema.SCHEMA_VERSION}; {REBUILD}")
 
 
 def open_session(path: Path) -> xr.Dataset:
@@ -101,37 +113,50 @@ def open_session(path: Path) -> xr.Dataset:
     StoreError
         There is no store, it is damaged, or it was written by another version of the schema.
     """
-    found = stores.attributes(path).get("schema_version")
-    if path.exists() and found != schema.SCHEMA_VERSION:
-        raise StoreError(f"{path}: schema version {found}, this mesodask reads {schema.SCHEMA_VERSION}; {REBUILD}")
+    if path.exists():
+        _check_schema(path, stores.attributes(path))
+        stores.check_seal(path)
     session = stores.open_group(path, schema=schema.SESSION)
     raster_order.while_replaced(lambda: stores.check_chunks(path))
     session.encoding["source"] = str(path)
     return session
 
 
-def _group(session: xr.Dataset, name: str) -> xr.Dataset:
-    return stores.open_group(Path(session.encoding["source"]), name)
+def _load(session: xr.Dataset, group: str, declared: schema.Schema | None = None) -> xr.Dataset | None:
+    """Read a group of a session store into memory; None if the session never had it."""
+    path = Path(session.encoding["source"])
+    stores.check_seal(path)  # a session that has lost its trials is not one without
+    if not stores.has_group(path, group):
+        return None
+    with stores.reading(path, group):
+        return stores.open_group(path, group, declared).load()
 
 
 def trials(session: xr.Dataset) -> xr.Dataset:
-    """Open the trials of a session: dim trial, one variable a column.
+    """Read the trials of a session: dim trial, one variable a column.
 
     Raises
     ------
     DataError
         The session has no trials.
+    StoreError
+        The store is damaged.
     """
-    path = Path(session.encoding["source"])
-    if not stores.has_group(path, "trials"):
+    found = _load(session, "trials")
+    if found is None:
         raise DataError(f"session {session.attrs['eid']} has no trials; nothing can be decoded from it")
-    return _group(session, "trials")
+    return found
 
 
 def wheel(session: xr.Dataset) -> xr.Dataset | None:
-    """Open the wheel of a session (:data:`mesodask.schema.WHEEL`); None if it has none."""
-    has_wheel = stores.has_group(Path(session.encoding["source"]), "wheel")
-    return _group(session, "wheel") if has_wheel else None
+    """Read the wheel of a session (:data:`mesodask.schema.WHEEL`); None if it has none.
+
+    Raises
+    ------
+    StoreError
+        The store is damaged.
+    """
+    return _load(session, "wheel", schema.WHEEL)
 
 
 def order(session: xr.Dataset) -> np.ndarray:
@@ -146,5 +171,12 @@ def order(session: xr.Dataset) -> np.ndarray:
 
 
 def neurons(session: xr.Dataset) -> np.ndarray:
-    """Rows of the ROIs that are cells, (n_neurons,) int64."""
-    return np.flatnonzero(session["is_neuron"].values)
+    """Rows of the ROIs that are cells, (n_neurons,) int64: ``session.signal[neurons(session)]`` reads nothing yet.
+
+    Raises
+    ------
+    StoreError
+        The store is damaged.
+    """
+    with stores.reading(Path(session.encoding["source"]), "is_neuron"):
+        return np.flatnonzero(session["is_neuron"].values)

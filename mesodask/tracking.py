@@ -11,7 +11,7 @@ import xarray as xr
 
 from mesodask import schema, selection
 from mesodask.errors import DataError, TrackingError
-from mesodask.io import alf, fov, regions, roicat
+from mesodask.io import alf, fov, regions, roicat, stores
 
 logger = logging.getLogger(__name__)
 
@@ -232,11 +232,14 @@ def all_neurons(session: xr.Dataset, *, neurons_only: bool = True, neurons: sele
         `neurons` does not fit the session.
     """
     eid = session.attrs["eid"]
-    admitted = session["is_neuron"].values | (not neurons_only)
-    masks = selection.masks(neurons, {eid: len(admitted)}, lambda _: session["region"].values)
+    wanted = ("is_neuron", "region", "fov_index", "roi_in_fov")
+    with stores.reading(Path(session.encoding["source"]), *wanted):
+        of_rois = {name: session[name].values for name in wanted}
+    admitted = of_rois["is_neuron"] | (not neurons_only)
+    masks = selection.masks(neurons, {eid: len(admitted)}, lambda _: of_rois["region"])
     rows = np.flatnonzero(admitted & masks.get(eid, True))
-    names = session["fov"].values[session["fov_index"].values[rows]]
-    labels = [f"{name}/{row:06d}" for name, row in zip(names, session["roi_in_fov"].values[rows], strict=True)]
+    names = session["fov"].values[of_rois["fov_index"][rows]]
+    labels = [f"{name}/{row:06d}" for name, row in zip(names, of_rois["roi_in_fov"][rows], strict=True)]
     order = np.argsort(np.array(labels, dtype=object))
     return schema.conform(
         {

@@ -58,6 +58,17 @@ def test_order_of_rows_is_kept(sessions: list[xr.Dataset]) -> None:
         assert row == rows[column]
 
 
+def test_masks_and_regions_choose_rows(sessions: list[xr.Dataset]) -> None:
+    region = sessions[0]["region"].values
+    wanted = sorted(set(region.tolist()))[:2]
+    in_regions = np.array([name in wanted for name in region])
+    by_rows = trial_features(sessions[0], np.flatnonzero(in_regions), "choice")
+    for choice in (in_regions, sessions[0]["region"].isin(wanted), in_regions.tolist(), wanted):
+        xr.testing.assert_identical(trial_features(sessions[0], choice, "choice"), by_rows)
+    one = trial_features(sessions[0], wanted[0], "choice")
+    assert one.sizes["neuron"] == np.count_nonzero(region == wanted[0])
+
+
 def test_trial_mask(sessions: list[xr.Dataset]) -> None:
     mask = np.zeros(240, dtype=bool)
     mask[:50] = True
@@ -74,11 +85,13 @@ def test_own_window(sessions: list[xr.Dataset]) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (np.array([0, 120]), "0 to 119"),
-        (np.array([-1]), "-1"),
-        (np.zeros(120, dtype=bool), "flatnonzero"),
-        (np.array([0.5]), "row numbers"),
-        (np.array([], dtype=int), "row numbers"),
+        (np.array([0, 120]), "row 120 is not in session .* 120 rows"),
+        (np.array([-1]), "row -1"),
+        (np.zeros(120, dtype=bool), "none of the 120 ROIs"),
+        (np.ones(119, dtype=bool), "a mask of 119 for the 120 ROIs"),
+        (np.array([0.5]), "float64 .* expected a mask"),
+        (np.array([], dtype=int), "none of the 120 ROIs"),
+        ("VIS", "no ROI is in 'VIS'"),
     ],
 )
 def test_rows_that_do_not_exist(sessions: list[xr.Dataset], rows: np.ndarray, words: str) -> None:

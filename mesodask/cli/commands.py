@@ -63,6 +63,8 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
 @click.command()
 @options.which
 @options.where
+@options.signal
+@options.collection
 @click.option(
     "--rastermap",
     type=click.Choice(["all", "neurons", "none"]),
@@ -73,7 +75,7 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
 @click.option("--no-rastermap", "rastermap", flag_value="none", help="The same as --rastermap none.")
 @options.rerun
 def embed(
-    eids: tuple[str, ...], subject: str | None, one: Path | None, cache_dir: Path | None, rastermap: str, rerun: bool
+    eids: tuple[str, ...], subject: str | None, one: Path | None, cache_dir: Path | None, rastermap: str, **how: Any
 ) -> None:
     """Build session stores from ALF files.
 
@@ -88,7 +90,7 @@ def embed(
     with Stages() as stages:
         for done, eid in enumerate(chosen):
             stages.report("embed", done, len(chosen))
-            session = sessions.load_or_embed(eid, one=connection, cache_dir=cache_dir, rastermap=sort, rerun=rerun)
+            session = sessions.load_or_embed(eid, one=connection, cache_dir=cache_dir, rastermap=sort, **how)
             click.echo(session.encoding["source"])
         stages.report("embed", len(chosen), len(chosen))
 

@@ -8,6 +8,7 @@ import click
 
 from mesodask.errors import SettingsError
 from mesodask.io import alf
+from mesodask.io.fov import SIGNAL_FILES
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -72,6 +73,10 @@ def comma_list(kind: Callable[[str], Any]) -> Callable:
     return read
 
 
+signal = click.option(
+    "--signal", help=f"{', '.join(SIGNAL_FILES)}; by default deconvolved if every FOV has it, else fluorescence."
+)
+collection = click.option("--collection", help="Where the trials lie, e.g. alf/task_00, if several folders have some.")
 neurons = click.option(
     "--neurons", callback=comma_list(str), help="Only ROIs in these regions, e.g. VISp,MOs, named as in the stores."
 )

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mesodask.errors import DataError, SessionNotFoundError
+from mesodask.io import sources
 
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
 EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
@@ -189,6 +190,7 @@ class SessionFiles:
         self.info = session_info(one, eid)
         table = one.list_datasets(uuid.UUID(self.info.eid), details=True, default_revisions_only=True)
         self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
+        self._asked_for: dict[str, Path] = {}
 
     def fov_names(self) -> list[str]:
         """Names of the fields of view, sorted; their order is the order of the rows of the session store.
@@ -196,10 +198,17 @@ class SessionFiles:
         Raises
         ------
         DataError
-            The session has no ``alf/FOV_XX`` folder with files.
+            The session has no ``alf/FOV_XX`` folder with files, or one on disk of which ONE knows no file.
         """
-        folders = {name.rsplit("/", 1)[0] for name in self._datasets}
-        names = sorted(match[1] for folder in folders if (match := FOV_COLLECTION.match(folder)))
+        names = sorted(match[1] for folder in self.collections() if (match := FOV_COLLECTION.match(folder)))
+        for folder in sorted((self.info.path / "alf").glob("FOV_*")):
+            # without it the rows of all later FOVs would be others
+            if FOV_COLLECTION.match(f"alf/{folder.name}") and folder.name not in names:
+                raise DataError(
+                    "ONE knows no file in this folder; expected mpci.times.npy and others. Remove the folder if it is "
+                    "empty, or index its files with mesodask.io.alf.write_one_tables",
+                    folder,
+                )
         if not names:
             raise DataError("no field of view: expected files in alf/FOV_00, alf/FOV_01, ...", self.info.path)
         return names
@@ -229,14 +238,28 @@ class SessionFiles:
         if relative is None:
             raise DataError("file is missing from the session", self.info.path / collection / name)
         path = self.info.path / relative
-        if path.exists():
-            return path
+        if not path.exists():
+            path = self._download(relative)
+        self._asked_for[relative] = path
+        return path
+
+    def _download(self, relative: str) -> Path:
         with _quiet_one():
             try:
                 found = self._one.load_dataset(uuid.UUID(self.info.eid), relative, download_only=True, check_hash=False)
             except Exception as error:
-                raise DataError(f"listed in the ONE tables, but not to be had ({error})", path) from error
+                path = self.info.path / relative
+                raise DataError(
+                    f"file is missing: listed in the ONE tables, but not to be had ({error})", path
+                ) from error
         return Path(found)
+
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Describe every file whose path was asked for, by its path within the session.
+
+        See :func:`mesodask.io.sources.describe`.
+        """
+        return {relative: sources.describe(path) for relative, path in sorted(self._asked_for.items())}
 
     def array(self, collection: str, name: str, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
         """Open an ``.npy`` file as a read-only memory map.
@@ -253,7 +276,8 @@ class SessionFiles:
         Raises
         ------
         DataError
-            The file is missing, truncated, no ``.npy``, or of another dtype or number of dimensions.
+            The file is missing, no ``.npy``, shorter or longer than its header says, or of another dtype or number of
+            dimensions.
         """
         return read_npy(self.path(collection, name), ndim=ndim, kind=kind)
 
@@ -277,9 +301,19 @@ def _quiet_one() -> Iterator[None]:
 def read_npy(path: Path, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
     """Open an ``.npy`` file as a read-only memory map, checked (see :meth:`SessionFiles.array`)."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot be read as an .npy array ({error}); copy the file again", path) from error
+        # np.load would also open archives and pickles of this name
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy raises many kinds on a damaged header
+        raise DataError(
+            f"cannot be read as an .npy array ({error}); expected a whole file of numbers: copy it again", path
+        ) from error
+    whole = array.offset + array.nbytes
+    if path.stat().st_size != whole:
+        raise DataError(
+            f"{path.stat().st_size} bytes; expected {whole} for an array of shape {array.shape} and dtype "
+            f"{array.dtype}: copy the file again",
+            path,
+        )
     allowed = (ndim,) if isinstance(ndim, int) else ndim
     if array.ndim not in allowed:
         raise DataError(f"array of shape {array.shape}; expected {' or '.join(map(str, allowed))} dimensions", path)

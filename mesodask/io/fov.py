@@ -3,7 +3,7 @@
 import csv
 import logging
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +52,6 @@ class Fov:
         NaN where there is no classifier file.
     uuid : list of str
         Ids of the ROIs; empty strings where there is no file.
-    sources : dict of str to int
-        Files that were read, relative to the session, and their sizes in bytes.
     """
 
     name: str
@@ -66,7 +64,6 @@ class Fov:
     is_neuron: np.ndarray
     cell_probability: np.ndarray
     uuid: list[str]
-    sources: dict[str, int] = field(default_factory=dict)
 
     @property
     def n_rois(self) -> int:
@@ -89,16 +86,15 @@ def choose_signal(files: SessionFiles, fovs: list[str]) -> str:
     DataError
         Neither is there for all FOVs; the message names the FOVs that lack them.
     """
-    lacking = {
-        kind: [fov for fov in fovs if not files.has(f"alf/{fov}", SIGNAL_FILES[kind][0])]
-        for kind in ("deconvolved", "fluorescence")
-    }
-    for kind, missing in lacking.items():
+    lacking: list[str] = []
+    for kind in ("deconvolved", "fluorescence"):
+        name = SIGNAL_FILES[kind][0]
+        missing = [f"alf/{fov}/{name}" for fov in fovs if not files.has(f"alf/{fov}", name)]
         if not missing:
             return kind
+        lacking += missing
     raise DataError(
-        "no kind of activity is there for every FOV: "
-        + "; ".join(f"{SIGNAL_FILES[kind][0]} is missing in {', '.join(names)}" for kind, names in lacking.items()),
+        f"no kind of activity is there for every FOV: {', '.join(lacking)} are missing; expected one kind for all",
         files.info.path,
     )
 
@@ -144,7 +140,7 @@ def read_region_ids(files: SessionFiles) -> np.ndarray:
     """
     names = files.fov_names()
     source = choose_region_source(files, names)
-    readers = [(_FovReader(files, name), len(read_cells(files, name))) for name in names]
+    readers = [(_FovReader(files, name, CELL_FILE), len(read_cells(files, name))) for name in names]
     ids = [reader.per_roi(REGION_FILES[source], n_rois, "iu") for reader, n_rois in readers]
     return np.concatenate(ids).astype(np.int64)
 
@@ -168,105 +164,127 @@ def read_fov(files: SessionFiles, fov: str, *, signal: str, region_source: str) 
     DataError
         A file is missing, damaged, or of another length than the activity.
     """
-    reader = _FovReader(files, fov)
-    activity = tuple(reader.array(name, ndim=2, kind="f").T for name in SIGNAL_FILES[signal])
+    reader = _FovReader(files, fov, SIGNAL_FILES[signal][0])
+    activity = reader.activity(SIGNAL_FILES[signal])
     n_rois, n_frames = activity[0].shape
-    if len({a.shape for a in activity}) > 1:
-        names = " and ".join(SIGNAL_FILES[signal])
-        raise DataError(f"{names} have different shapes: {[a.shape[::-1] for a in activity]}", reader.folder)
-    times = reader.frame_times(n_frames, SIGNAL_FILES[signal][0])
-    position = reader.per_roi(POSITION_FILES[region_source], n_rois, "f", columns=3)
-    region = reader.per_roi(REGION_FILES[region_source], n_rois, "iu")
-    is_neuron = reader.per_roi(CELL_FILE, n_rois, "iu") == 1
     return Fov(
         name=fov,
         signal=activity,
-        times=times,
+        times=reader.frame_times(n_frames),
         bad_frame=reader.bad_frames(n_frames),
         delay=reader.delays(n_rois),
-        xyz=position.astype(np.float64),
-        region_id=region.astype(np.int64),
-        is_neuron=is_neuron,
+        xyz=reader.positions(POSITION_FILES[region_source], n_rois),
+        region_id=reader.per_roi(REGION_FILES[region_source], n_rois, "iu").astype(np.int64),
+        is_neuron=reader.per_roi(CELL_FILE, n_rois, "iu") == 1,
         cell_probability=reader.cell_probability(n_rois),
         uuid=reader.uuids(n_rois),
-        sources=reader.sources,
     )
 
 
 class _FovReader:
-    """Reads the files of one FOV and remembers which."""
+    """Reads the files of one FOV; `model` is the file whose shape the others must fit."""
 
-    def __init__(self, files: SessionFiles, fov: str) -> None:
+    def __init__(self, files: SessionFiles, fov: str, model: str) -> None:
         self._files = files
+        self._model = model
         self._collection = f"alf/{fov}"
-        self.folder = files.info.path / self._collection
-        self.sources: dict[str, int] = {}
-
-    def _note(self, path: Path) -> Path:
-        self.sources[path.relative_to(self._files.info.path).as_posix()] = path.stat().st_size
-        return path
+        self._folder = files.info.path / self._collection
 
     def array(self, name: str, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
-        array = self._files.array(self._collection, name, ndim=ndim, kind=kind)
-        self._note(self._files.path(self._collection, name))
-        return array
+        return self._files.array(self._collection, name, ndim=ndim, kind=kind)
 
     def has(self, name: str) -> bool:
         return self._files.has(self._collection, name)
+
+    def wrong(self, name: str, message: str) -> DataError:
+        return DataError(message, self._folder / name)
+
+    def activity(self, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+        """Memory maps, each (n_rois, n_frames)."""
+        arrays = tuple(self.array(name, ndim=2, kind="f") for name in names)
+        for name, array in zip(names, arrays, strict=True):
+            if array.shape != arrays[0].shape:
+                raise self.wrong(name, f"shape {array.shape}; expected {arrays[0].shape}, as in {names[0]}")
+            if len(array) < 2:
+                raise self.wrong(name, f"{len(array)} frames; expected a recording, (n_frames, n_rois)")
+        return tuple(array.T for array in arrays)
 
     def per_roi(self, name: str, n_rois: int, kind: str, columns: int | None = None) -> np.ndarray:
         array = self.array(name, ndim=1 if columns is None else 2, kind=kind)
         expected = (n_rois,) if columns is None else (n_rois, columns)
         if array.shape != expected:
-            raise DataError(
-                f"shape {array.shape}; expected {expected}, one row for each of the {n_rois} ROIs",
-                self.folder / name,
+            raise self.wrong(
+                name,
+                f"shape {array.shape}; expected {expected}, one row for each of the {n_rois} ROIs in {self._model}",
             )
         return np.asarray(array)
 
-    def frame_times(self, n_frames: int, signal_name: str) -> np.ndarray:
+    def frame_times(self, n_frames: int) -> np.ndarray:
         name = "mpci.times.npy"
-        path = self.folder / name
         times = np.asarray(self.array(name, ndim=1, kind="f"), dtype=np.float64)
         if len(times) < n_frames:
-            raise DataError(
-                f"{len(times)} frame times for {n_frames} frames in {self.folder / signal_name}; "
+            raise self.wrong(
+                name,
+                f"{len(times)} frame times for {n_frames} frames in {self._folder / self._model}; "
                 "expected at least as many times as frames",
-                path,
             )
         if len(times) > n_frames:
             logger.warning("%s: %d times for %d frames; the last %d are left out, as in sessions recorded before times "
-                           "were cut to the frames", path, len(times), n_frames, len(times) - n_frames)  # fmt: skip
+                           "were cut to the frames", self._folder / name, len(times), n_frames,
+                           len(times) - n_frames)  # fmt: skip
             times = times[:n_frames]
-        if not np.isfinite(times).all():
-            raise DataError(f"{int((~np.isfinite(times)).sum())} frame times are not finite", path)
+        finite = np.isfinite(times)
+        if not finite.all():
+            n_odd = np.count_nonzero(~finite)
+            raise self.wrong(name, f"{n_odd} of {n_frames} frame times are not finite; expected s")
         if not (np.diff(times) > 0).all():
             where = int(np.flatnonzero(np.diff(times) <= 0)[0])
-            raise DataError(f"frame times must increase; frame {where + 1} does not come after frame {where}", path)
+            raise self.wrong(
+                name,
+                f"frame {where + 1} at {times[where + 1]} s comes not after frame {where} at {times[where]} s; "
+                "frame times must increase",
+            )
         return times
 
     def bad_frames(self, n_frames: int) -> np.ndarray:
         name = "mpci.badFrames.npy"
         if not self.has(name):
             return np.zeros(n_frames, dtype=bool)
-        bad = np.asarray(self.array(name, ndim=1, kind="biu"))
+        bad = np.asarray(self.array(name, ndim=1, kind="biu"))[:n_frames].astype(bool)
         if len(bad) < n_frames:
-            raise DataError(f"{len(bad)} entries; expected one for each of {n_frames} frames", self.folder / name)
-        return bad[:n_frames].astype(bool)
+            raise self.wrong(name, f"{len(bad)} entries; expected one for each of {n_frames} frames")
+        if n_frames - np.count_nonzero(bad) < 2:
+            raise self.wrong(name, f"{np.count_nonzero(bad)} of {n_frames} frames are bad; expected some that are not")
+        return bad
 
     def delays(self, n_rois: int) -> np.ndarray:
         """Delay of each ROI: timeshift at its row (1-D) or its pixel (2-D)."""
-        position = self.per_roi("mpciROIs.stackPos.npy", n_rois, "iuf", columns=3).astype(np.int64)
-        shift = np.asarray(self.array("mpciStack.timeshift.npy", ndim=(1, 2), kind="f"), dtype=np.float64)
-        pixel = position[:, : shift.ndim].T
-        limits = np.array(shift.shape)[:, None]
-        if ((pixel < 0) | (pixel >= limits)).any():
-            raise DataError(
-                f"ROI positions reach {pixel.max(axis=1).tolist()} (rows, columns); "
-                f"the time shifts in mpciStack.timeshift.npy cover {list(shift.shape)}",
-                self.folder / "mpciROIs.stackPos.npy",
+        name, shift_name = "mpciROIs.stackPos.npy", "mpciStack.timeshift.npy"
+        found = self.per_roi(name, n_rois, "iuf", columns=3)
+        if not (np.isfinite(found) & (found == np.floor(found))).all():
+            raise self.wrong(name, "positions that are no whole numbers; expected y, x and z in pixels")
+        shift = np.asarray(self.array(shift_name, ndim=(1, 2), kind="f"), dtype=np.float64)
+        pixel = found[:, : shift.ndim].astype(np.int64).T
+        if ((pixel < 0) | (pixel >= np.array(shift.shape)[:, None])).any():
+            raise self.wrong(
+                name,
+                f"y and x from {pixel.min(axis=1).tolist()} to {pixel.max(axis=1).tolist()}; expected pixels of the "
+                f"image, whose time shifts in {shift_name} have shape {shift.shape}",
             )
-        return shift[tuple(pixel)]
+        delay = shift[tuple(pixel)]
+        if not np.isfinite(delay).all():
+            n_odd = np.count_nonzero(~np.isfinite(delay))
+            raise self.wrong(shift_name, f"the delays of {n_odd} of {n_rois} ROIs are not finite; expected s")
+        return delay
+
+    def positions(self, name: str, n_rois: int) -> np.ndarray:
+        """ML, AP and DV, (n_rois, 3); NaN where it is not known."""
+        position = self.per_roi(name, n_rois, "f", columns=3).astype(np.float64)
+        if np.isinf(position).any():
+            raise self.wrong(
+                name, f"{np.count_nonzero(np.isinf(position))} coordinates are infinite; expected um from bregma"
+            )
+        return position
 
     def cell_probability(self, n_rois: int) -> np.ndarray:
         name = "mpciROIs.cellClassifier.npy"
@@ -278,26 +296,27 @@ class _FovReader:
         name = "mpciROIs.uuids.csv"
         if not self.has(name):
             return [""] * n_rois
-        path = self._note(self._files.path(self._collection, name))
+        path = self._files.path(self._collection, name)
         try:
             with path.open(newline="", encoding="utf-8") as stream:
                 lines = [row[0].strip() if row else "" for row in csv.reader(stream)]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"cannot be read as CSV ({error})", path) from error
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"cannot be read as CSV ({error}); copy the file again", path) from error
         if not lines or lines[0] != "uuids":
             raise DataError(f"header {lines[0] if lines else ''!r}; expected 'uuids'", path)
         ids = lines[1:]
         if len(ids) != n_rois:
             raise DataError(f"{len(ids)} uuids; expected one for each of {n_rois} ROIs", path)
-        if len(set(ids)) != len(ids):
-            raise DataError(f"{len(ids) - len(set(ids))} uuids occur twice; every ROI needs its own", path)
-        for value in ids:
-            _check_uuid(value, path)
+        _check_uuids(ids, path)
         return ids
 
 
-def _check_uuid(value: str, path: Path) -> None:
-    try:
-        uuid.UUID(value)
-    except ValueError as error:
-        raise DataError(f"{value!r} is no uuid", path) from error
+def _check_uuids(ids: list[str], path: Path) -> None:
+    rows: dict[str, int] = {}
+    for row, value in enumerate(ids):
+        try:
+            uuid.UUID(value)
+        except ValueError as error:
+            raise DataError(f"{value!r} of ROI {row} is no uuid; expected 8-4-4-4-12 hex digits", path) from error
+        if rows.setdefault(value, row) != row:
+            raise DataError(f"{value} twice, for ROIs {rows[value]} and {row}; expected another for each ROI", path)

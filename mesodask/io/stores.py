@@ -7,6 +7,7 @@ renamed when it is whole.
 """
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -22,11 +23,12 @@ import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
 
-from mesodask.errors import StoreError
+from mesodask.errors import MesodaskError, StoreError
 from mesodask.schema import Schema, validate
 
 ZSTD_LEVEL = 3
 PARTIAL = ".partial"
+SEAL = "seal"  # attribute of a sealed group
 Chunks = Mapping[str, int]
 
 
@@ -198,7 +200,83 @@ def open_group(path: Path, group: str = "", schema: Schema | None = None) -> xr.
         )
     except Exception as error:  # damaged metadata raises many kinds
         raise StoreError(f"{where}: cannot be opened ({error}); rebuild it with rerun=True") from error
+    dataset.attrs.pop(SEAL, None)
     return dataset if schema is None else validate(dataset, schema, where)
+
+
+@contextlib.contextmanager
+def reading(path: Path, *names: str) -> Iterator[None]:
+    """Turn whatever reading the values of a damaged store raises into a :class:`StoreError`.
+
+    Zarr reads a chunk that was lost after the store was opened as the fill value: so these are looked for, too.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+    *names : str
+        Arrays and groups of it that are read within the block.
+
+    Raises
+    ------
+    StoreError
+        A chunk of them is damaged or missing.
+    """
+    try:
+        yield
+    except (MesodaskError, MemoryError):
+        raise
+    except Exception as error:  # codecs, files and JSON raise many kinds
+        what = f"{type(error).__name__}: {error}"
+        raise StoreError(
+            f"{path}: {' or '.join(names)} cannot be read ({what}); rebuild the store with rerun=True"
+        ) from error
+    for name in names:
+        check_chunks(path / name)
+
+
+def seal(path: Path, group: str = "") -> None:
+    """Note in a group what its metadata is, so that a change of it is told; to be called when the group is finished.
+
+    Chunks have checksums of their own. Shapes, fill values and attributes have none: with one bit flipped they would be
+    other numbers like any. The seal is an attribute of the group: a hash of every metadata file of it, its arrays, and
+    the groups right below it that have no seal of their own. Groups that are added later leave it as it is.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+    group : str
+        Name of the group; "" for the root.
+    """
+    folder = path / group
+    sealed = {file.parent for file in folder.glob("*/zarr.json") if SEAL in attributes(file.parent)}
+    files = [file for depth in range(3) for file in sorted(folder.glob("*/" * depth + "zarr.json"))]
+    digests = {
+        file.relative_to(folder).as_posix(): _metadata_digest(file) for file in files if sealed.isdisjoint(file.parents)
+    }
+    zarr.open_group(str(path), path=group, mode="r+").attrs[SEAL] = digests
+
+
+def check_seal(path: Path, group: str = "") -> None:
+    """Raise :class:`StoreError` if the metadata of a group is not that which was sealed (see :func:`seal`)."""
+    sealed = attributes(path, group).get(SEAL)
+    if not isinstance(sealed, dict):
+        raise StoreError(f"{path / group}: was never finished, or its metadata is damaged; rebuild it with rerun=True")
+    for name, digest in sealed.items():
+        file = path / group / name
+        try:
+            found = _metadata_digest(file)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise StoreError(f"{file}: cannot be read ({error!r}); rebuild it with rerun=True") from error
+        if found != digest:
+            raise StoreError(f"{file}: is not as it was written; rebuild it with rerun=True")
+
+
+def _metadata_digest(file: Path) -> str:
+    node = json.loads(file.read_text(encoding="utf-8"))
+    node.get("attributes", {}).pop(SEAL, None)
+    return hashlib.blake2b(json.dumps(node, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def check_chunks(path: Path) -> None:
