@@ -1,5 +1,6 @@
 """The commands, in the order of the data's way."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,25 +65,46 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
 @options.which
 @options.where
 @click.option("--rastermap/--no-rastermap", default=True, help="Compute the Rastermap order, too.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that share the work; this one if not given.")
 @options.rerun
 def embed(
-    eids: tuple[str, ...], subject: str | None, one: Path | None, cache_dir: Path | None, rastermap: bool, rerun: bool
+    eids: tuple[str, ...],
+    subject: str | None,
+    one: Path | None,
+    cache_dir: Path | None,
+    rastermap: bool,
+    workers: int | None,
+    rerun: bool,
 ) -> None:
     """Build session stores from ALF files.
 
-    Example: mesodask embed --subject SP072 --one ~/one
+    Example: mesodask embed --subject SP072 --one ~/one --workers 4
     """
     from mesodask import sessions
     from mesodask.io import alf
 
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
-    with Stages() as stages:
-        for done, eid in enumerate(chosen):
-            stages.report("embed", done, len(chosen))
-            session = sessions.load_or_embed(eid, one=connection, cache_dir=cache_dir, rastermap=rastermap, rerun=rerun)
-            click.echo(session.encoding["source"])
-        stages.report("embed", len(chosen), len(chosen))
+    with Stages() as stages, _workers(workers) as client:
+        opened = sessions.load_or_embed(
+            chosen,
+            one=connection,
+            cache_dir=cache_dir,
+            rastermap=rastermap,
+            rerun=rerun,
+            client=client,
+            progress=lambda done, total: stages.report("embed", done, total),
+        )
+    for session in opened:
+        click.echo(session.encoding["source"])
+
+
+def _workers(n: int | None) -> AbstractContextManager[Any]:
+    if n is None:
+        return nullcontext()
+    from mesodask.compute.cluster import local_client
+
+    return local_client(n)
 
 
 @click.command()

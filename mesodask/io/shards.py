@@ -21,7 +21,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import zarr
-from numcodecs import Blosc
+from numcodecs.blosc import Blosc, decompress
 from xarray.backends import BackendArray
 from xarray.core import indexing
 from zarr.codecs import BloscCodec, Crc32cCodec
@@ -184,7 +184,6 @@ class RowShards:
         values = np.empty((len(rows), n_wanted), dtype=self.dtype)
         is_whole = isinstance(columns, slice) and columns.indices(n_columns) == (0, n_columns, 1)
         buffer = np.empty(n_columns, dtype=self.dtype)
-        codec = _blosc(self.dtype, self.shuffle)
         in_order = np.argsort(rows, kind="stable")
         borders = np.flatnonzero(np.diff(rows[in_order] // self.rows_a_file)) + 1
         for places in np.split(in_order, borders) if len(rows) else []:
@@ -193,7 +192,7 @@ class RowShards:
                 for place in places.tolist():
                     start, length = index[int(rows[place]) - number * self.rows_a_file]
                     frame = _checked(os.pread(descriptor, length, start))
-                    codec.decode(frame, out=values[place] if is_whole else buffer)
+                    decompress(frame, values[place] if is_whole else buffer)
                     if not is_whole:
                         values[place] = buffer[columns]
         return values
