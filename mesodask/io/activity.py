@@ -109,18 +109,20 @@ class FileRows:
     def _one(self, i: int, start: int, stop: int) -> np.ndarray:
         # nothing stays mapped: pages of a map count as the process's memory for as long as it lasts
         path, dtype = Path(self.files[i]), np.dtype(self.dtypes[i])
-        n_frames = self.shape[1]
+        n_frames, n_rows = self.shape[1], stop - start
         try:
-            if self.by_row[i]:
-                offset = self.offsets[i] + start * n_frames * dtype.itemsize
-                block = np.fromfile(path, dtype, count=(stop - start) * n_frames, offset=offset).reshape(-1, n_frames)
-            else:
-                block = np.memmap(path, dtype, "r", self.offsets[i], self.shape, "F")[start:stop]
+            if not self.by_row[i]:
+                columns = np.memmap(path, dtype, "r", self.offsets[i], self.shape, "F")
+                return np.array(columns[start:stop], dtype=np.float32, order="C")
+            offset = self.offsets[i] + start * n_frames * dtype.itemsize
+            values = np.fromfile(path, dtype, count=n_rows * n_frames, offset=offset)
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be read any more ({error}); copy the file again", path) from error
-        if len(block) != stop - start:
-            raise DataError(f"ends within ROI {start + len(block)} of {self.n_rois}; copy the file again", path)
-        return np.asarray(block, dtype=np.float32)
+        if values.size < n_rows * n_frames:
+            raise DataError(
+                f"ends within ROI {start + values.size // n_frames} of {self.n_rois}; copy the file again", path
+            )
+        return values.reshape(n_rows, n_frames).astype(np.float32, copy=False)
 
 
 def rows_across(activity: Sequence[Rows], start: int, stop: int) -> np.ndarray:
