@@ -31,6 +31,7 @@ from mesodask.errors import StoreError
 ROWS_A_FILE = 256
 LEVEL = 5
 CHECKSUM_BYTES = 4
+CHUNK_NAMES = {"name": "default", "configuration": {"separator": "/"}}
 ABSENT = np.iinfo("<u8").max  # start and length, in the index, of a row beyond the matrix
 
 
@@ -111,17 +112,17 @@ class RowShards:
                 np.dtype(about["data_type"]).newbyteorder("<").str,
                 blosc["shuffle"] == "shuffle",
             )
-            as_expected = found.layout() | {"chunk_shape": [1, n_columns]}
+            as_expected = found._shards() == shards and about["chunk_key_encoding"] == CHUNK_NAMES
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return None
-        return found if shards == as_expected and n_columns == max(1, found.shape[1]) else None
+        return found if as_expected and n_columns == max(1, found.shape[1]) else None
 
-    def layout(self) -> dict[str, Any]:
-        """How the array's metadata describe its shards, the number of columns apart."""
+    def _shards(self) -> dict[str, Any]:
+        """How the array's metadata describe its shards."""
         little, checksum = {"name": "bytes", "configuration": {"endian": "little"}}, Crc32cCodec().to_dict()
-        blosc = _blosc_codec(self.dtype, self.shuffle).to_dict()
         return {
-            "codecs": [little, blosc, checksum],
+            "chunk_shape": [1, max(1, self.shape[1])],
+            "codecs": [little, _blosc_codec(self.dtype, self.shuffle).to_dict(), checksum],
             "index_codecs": [little, checksum],
             "index_location": "end",
         }
