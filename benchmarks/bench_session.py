@@ -224,14 +224,15 @@ def read_once(folder: Path) -> None:
 
 
 def report(subject: SimulatedSubject, repeats: int) -> None:
-    names = list(MEASURES)
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in MEASURES}
     measure("embed", subject.folder)  # what is to be opened must be there
     read_once(subject.one_dir)
-    for _ in range(repeats):
-        for name in names:
-            measured[name].append(measure(name, subject.folder))
+    for number in range(repeats):
+        for name, found in measured.items():
+            found.append(measure(name, subject.folder))
+            print(f"{number + 1}  {name:<24} {found[-1]['s']:>8.2f} s   peak {found[-1]['MB']:>6.0f} MB", flush=True)
     best = {name: min(found, key=lambda one: one["s"]) for name, found in measured.items()}
+    print("\nbest of all, largest peak")
     for name, one in best.items():
         peak = max(found["MB"] for found in measured[name])
         print(f"{name:<26} {one['s']:>8.2f} s   peak {peak:>6.0f} MB")
