@@ -1,50 +1,36 @@
-"""ALF files -> session store: everything of a session, written under a temporary name and renamed when it is whole."""
+"""The ALF files of a session -> what its store is made of, everything checked; activity is only looked up."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from mesodask import schema
 from mesodask.errors import DataError, SettingsError
-from mesodask.io import alf, behavior, fov, regions, stores
+from mesodask.io import alf, behavior, fov, regions
+from mesodask.io.activity import Content, FileRows
 from mesodask.numerics import windows
 
 Signal = Literal["deconvolved", "fluorescence", "corrected"]
-# a block of rows is read from one memory map and becomes whole chunks; see benchmarks for the choice
-ROI_CHUNK, TIME_CHUNK = 64, 8192
-WHEEL_CHUNK = 1 << 16
 
 
-def embed(
-    files: alf.SessionFiles,
-    path: Path,
-    *,
-    signal: Signal | None = None,
-    collection: str | None = None,
-    replace: bool = True,
-) -> None:
-    """Build a session store from ALF files; it appears whole or not at all.
+def read_session(files: alf.SessionFiles, signal: Signal | None = None, collection: str | None = None) -> Content:
+    """Read all of a session but its activity, which is only looked up.
 
     Parameters
     ----------
     files : SessionFiles
         The session.
-    path : pathlib.Path
-        Where the store shall be.
     signal, collection
-        As in :func:`load_or_embed`.
-    replace : bool
-        Whether a store that another process has finished meanwhile is replaced.
+        As in :func:`mesodask.load_or_embed`.
 
     Raises
     ------
     DataError
-        A file is missing or damaged; nothing is written.
+        A file is missing or damaged.
+    SettingsError
+        There is no such signal.
     """
     if signal is not None and signal not in fov.SIGNAL_FILES:
         raise SettingsError(f"signal: {signal!r} is none of {', '.join(fov.SIGNAL_FILES)}")
@@ -58,55 +44,8 @@ def embed(
         "trials_collection": behavior.trials_collection(files, collection) or "",
         "sources": files.sources(),
     }
-    write_store(path, _describe(fovs, attrs), fovs, trials, wheel, replace)
-
-
-class Rows(Protocol):
-    """Some rows of a session's activity, in the order of the store."""
-
-    @property
-    def n_rois(self) -> int:
-        """How many rows there are."""
-        ...
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Read a block of them, (stop - start, n_frames) float32."""
-        ...
-
-
-def write_store(
-    path: Path,
-    described: xr.Dataset,
-    activity: Sequence[Rows],
-    trials: Mapping[str, np.ndarray],
-    wheel: Mapping[str, np.ndarray],
-    replace: bool,
-) -> None:
-    """Write a session store under a temporary name, and give it its own when it is whole.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where the store shall be.
-    described : xarray.Dataset
-        Everything of :data:`mesodask.schema.SESSION` but the signal, and the attributes.
-    activity : sequence of Rows
-        The signal, one after the other.
-    trials, wheel : mapping of str to numpy.ndarray
-        Columns of the groups; none if there are no trials, or no wheel.
-    replace : bool
-        Whether a store that another process has finished meanwhile is replaced.
-    """
-    stores.remove_partial(path.parent, path.name)
-    with stores.building(path, replace=replace) as temporary:
-        stores.write_group(temporary, "", described)
-        _write_signal(temporary, activity, described.sizes["time"])
-        if trials:
-            stores.write_group(temporary, "trials", xr.Dataset({n: ("trial", v) for n, v in trials.items()}))
-        if wheel:
-            dataset = schema.conform(wheel, schema.WHEEL)
-            stores.write_group(temporary, "wheel", dataset, chunks={"sample": WHEEL_CHUNK})
-        stores.seal(temporary)
+    activity = [FileRows.of(f.signal, (1.0, -fov.NEUROPIL_FACTOR)[: len(f.signal)]) for f in fovs]
+    return Content(_describe(fovs, attrs), activity, trials, wheel)
 
 
 def _check_frames(fovs: list[fov.Fov], files: alf.SessionFiles, kind: str) -> None:
@@ -172,32 +111,3 @@ def _describe(fovs: list[fov.Fov], attrs: dict[str, Any]) -> xr.Dataset:
         without_signal,
         attrs,
     )
-
-
-def _write_signal(path: Path, activity: Sequence[Rows], n_frames: int) -> None:
-    declared = schema.SESSION["signal"]
-    n_rois = sum(part.n_rois for part in activity)
-    array = stores.create_array(
-        zarr.open_group(str(path), mode="a"),
-        "signal",
-        dims=declared.dims,
-        shape=(n_rois, n_frames),
-        dtype=declared.dtype,
-        chunks=(min(ROI_CHUNK, n_rois), min(TIME_CHUNK, n_frames)),
-        attributes=declared.attributes(),
-    )
-    for start, block in _row_blocks(activity, ROI_CHUNK):
-        array[start : start + len(block)] = block
-
-
-def _row_blocks(activity: Sequence[Rows], n_rows: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Blocks of n_rows consecutive rows of the session, so that each is whole chunks; one may span two FOVs."""
-    starts = np.concatenate([[0], np.cumsum([part.n_rois for part in activity])])
-    for start in range(0, starts[-1], n_rows):
-        stop = min(start + n_rows, starts[-1])
-        parts = [
-            part.rows(max(start, first) - first, min(stop, first + part.n_rois) - first)
-            for part, first in zip(activity, starts[:-1], strict=True)
-            if first < stop and first + part.n_rois > start
-        ]
-        yield start, np.concatenate(parts)

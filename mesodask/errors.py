@@ -3,6 +3,7 @@
 Every message says which file, session or setting is meant, what was found, what was expected and what to do.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -80,8 +81,34 @@ class StoreError(MesodaskError, RuntimeError):
     """A Zarr store on disk is damaged, incomplete, or was made from something else."""
 
 
+class LockedError(StoreError):
+    """Another process writes to a store, or took it over from this one; the message names it."""
+
+
 class NothingToDecodeError(MesodaskError, ValueError):
     """Every session of a run was skipped; the message lists the reasons."""
+
+
+class SessionsFailedError(MesodaskError, RuntimeError):
+    """Some sessions of several could not be opened or built; all others are.
+
+    Parameters
+    ----------
+    errors : mapping of str to MesodaskError
+        Why, by eid.
+    n_sessions : int
+        How many were asked for.
+    """
+
+    def __init__(self, errors: Mapping[str, MesodaskError], n_sessions: int) -> None:
+        reasons = "\n".join(f"  {eid}: {error}" for eid, error in errors.items())
+        super().__init__(f"{len(errors)} of {n_sessions} sessions failed, the others are stored:\n{reasons}")
+        self.errors = dict(errors)
+        self.n_sessions = n_sessions
+
+    def __reduce__(self) -> tuple:
+        # the default would call SessionsFailedError(message)
+        return type(self), (self.errors, self.n_sessions)
 
 
 class TasksFailedError(MesodaskError, RuntimeError):

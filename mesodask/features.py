@@ -11,12 +11,13 @@ from mesodask import schema, selection, sessions
 from mesodask.errors import DataError, SettingsError
 from mesodask.io import stores
 from mesodask.numerics.labels import binary_labels
-from mesodask.numerics.windows import Sampling, windowed_means
+from mesodask.numerics.windows import FrameClock, Sampling
 from mesodask.settings import TARGETS, Target
 
 logger = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 512  # 512 rows x 20 000 frames of float32 are 40 MB
+ROWS_AT_ONCE = 64  # 64 rows x 20 000 frames of float32 are 5 MB: the windows find them in the processor's cache
+ROW_VARIABLES = ("fov_index", "frame_times", "bad_frame", "roi_delay")
 
 
 def trial_features(
@@ -78,7 +79,7 @@ def session_features(
     Parameters and errors as in :func:`trial_features`; one dataset a target, in their order.
     """
     wanted = [resolve_target(target) for target in targets]
-    chosen = selection.rows(rows, session.attrs["eid"], session.sizes["roi"], lambda: _values(session, "region"))
+    chosen = selection.rows(rows, session.attrs["eid"], session.sizes["roi"], lambda: _regions(session))
     table = sessions.trials(session)
     mask = _checked_mask(trial_mask, table.sizes["trial"])
     events = [_event_times(table, target, session) for target in wanted]
@@ -141,27 +142,27 @@ def _windowed(
 ) -> list[np.ndarray]:
     """Windowed means of all targets, each (n_trials, n_neurons), from one pass over the activity."""
     means = [np.empty((len(event), len(rows)), dtype=np.float32) for event in events]
-    fov_of_row = _values(session, "fov_index")[rows]
-    frame_times = _values(session, "frame_times")
-    good = ~_values(session, "bad_frame") if "bad_frame" in session else np.ones_like(frame_times, dtype=bool)
-    delay = _values(session, "roi_delay")[rows] if "roi_delay" in session else np.zeros(len(rows))
-    for fov in np.unique(fov_of_row):
-        members = np.flatnonzero(fov_of_row == fov)
-        members = members[np.argsort(rows[members])]  # chunks are read in the order of the rows
-        clock = frame_times[fov] if sampling == "hold" else frame_times[0]
-        for start in range(0, len(members), ROWS_AT_ONCE):
-            block = members[start : start + ROWS_AT_ONCE]
-            signal = _values(session, "signal", rows[block])
-            for mean, event, window in zip(means, events, windows, strict=True):
-                mean[:, block] = windowed_means(
-                    signal, clock, event, window, delays=delay[block], good=good[fov], sampling=sampling
-                )
+    with stores.reading(Path(session.encoding["source"]), "signal", *(n for n in ROW_VARIABLES if n in session)):
+        fov_of_row = session["fov_index"].values[rows]
+        frame_times = session["frame_times"].values
+        good = ~session["bad_frame"].values if "bad_frame" in session else np.ones_like(frame_times, dtype=bool)
+        delay = session["roi_delay"].values[rows] if "roi_delay" in session else np.zeros(len(rows))
+        activity = session["signal"].variable  # coordinates would be selected along with it
+        for fov in np.unique(fov_of_row):
+            members = np.flatnonzero(fov_of_row == fov)
+            members = members[np.argsort(rows[members])]  # files are read in the order of the rows
+            clock = FrameClock.of(frame_times[fov if sampling == "hold" else 0], good[fov])
+            for start in range(0, len(members), ROWS_AT_ONCE):
+                block = members[start : start + ROWS_AT_ONCE]
+                signal = activity.isel(roi=rows[block]).values
+                for mean, event, window in zip(means, events, windows, strict=True):
+                    mean[:, block] = clock.windowed_means(signal, event, window, delays=delay[block], sampling=sampling)
     return means
 
 
-def _values(session: xr.Dataset, name: str, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-    with stores.reading(Path(session.encoding["source"]), name):
-        return session[name][rows].values
+def _regions(session: xr.Dataset) -> np.ndarray:
+    with stores.reading(Path(session.encoding["source"]), "region"):
+        return session["region"].values
 
 
 def _assemble(
@@ -230,8 +231,11 @@ def zscore(values: np.ndarray) -> np.ndarray:
     if len(values) == 0:
         return values.astype(np.float32)
     values = values.astype(np.float64)
-    centred = values - values.mean(axis=0)
-    sd = values.std(axis=0)
+    largest = np.maximum(values.max(axis=0), -values.min(axis=0))
+    values -= values.mean(axis=0)
+    sd = np.sqrt(np.mean(values * values, axis=0))
     # a constant column has a sd of rounding errors, which must not be blown up to noise of unit size
-    flat = sd <= 1e-12 * np.abs(values).max(axis=0, initial=0.0)
-    return np.where(flat, 0.0, centred / np.where(flat, 1.0, sd)).astype(np.float32)
+    flat = sd <= 1e-12 * largest
+    values /= np.where(flat, 1.0, sd)
+    values[:, flat] = 0.0
+    return values.astype(np.float32)

@@ -108,7 +108,7 @@ def neuron_dropping_curves(
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     report = progress or _silent
-    paths = _embed(eids, one, folder, report)
+    paths = _embed(eids, one, folder, client, report)
     tracked = _shared_neurons(paths, one, roicat_root, tracked, neurons_only)
     session_paths = [paths[eid] for eid in tracked["session"].values]
     store = RunStore(cache.run_store(folder, run_prefix(tracked, session_paths, settings, decoded_by)))
@@ -137,20 +137,22 @@ def _silent(stage: str, done: int, total: int) -> None:
     pass
 
 
-def _embed(eids: Sequence[str], one: Any, folder: Path, report: Progress) -> dict[str, Path]:
+def _embed(eids: Sequence[str], one: Any, folder: Path, client: "Client | None", report: Progress) -> dict[str, Path]:
     if not eids:
         raise TrackingError("no session given; give one eid or more")
     infos = alf.in_date_order([alf.session_info(one, eid) for eid in eids])
     if len(infos) > 1:
         tracking.check_sessions(infos)
-    paths = {}
-    for done, info in enumerate(infos):
-        report("sessions", done, len(infos))
-        # the raster's order is no part of decoding
-        sessions.load_or_embed(info.eid, one=one, cache_dir=folder, rastermap=False)
-        paths[info.eid] = cache.session_store(folder, info.eid)
-    report("sessions", len(infos), len(infos))
-    return paths
+    # the raster's order is no part of decoding
+    sessions.load_or_embed(
+        [info.eid for info in infos],
+        one=one,
+        cache_dir=folder,
+        rastermap=False,
+        client=client,
+        progress=lambda done, total: report("sessions", done, total),
+    )
+    return {info.eid: cache.session_store(folder, info.eid) for info in infos}
 
 
 def _shared_neurons(

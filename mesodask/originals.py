@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from mesodask import embedding, raster_order, schema, sessions
+from mesodask import building, embedding, raster_order, schema, sessions
 from mesodask.io import alf, behavior, cache, sources, stores, upstream
+from mesodask.io.activity import Content
 from mesodask.numerics import windows
 
 IMPORTED = "imported"  # in the name of a store: its rows need not be those of the session's files
@@ -120,9 +121,8 @@ def import_session_cache(
             {name: variable for name, variable in schema.SESSION.items() if name != "signal"},
             embedding.identity(files.info) | _attributes(found),
         )
-        embedding.write_store(
-            store, described, [found], behavior.read_trials(files), behavior.read_wheel(files), replace=rerun
-        )
+        content = Content(described, [found], behavior.read_trials(files), behavior.read_wheel(files))
+        building.build_store(store, content, rerun=rerun)
         if found.isort is not None:
             raster_order.store_order(store, found.isort)
     return sessions.open_session(store)

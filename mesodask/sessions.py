@@ -3,20 +3,27 @@
 Rows are all ROIs of the session, FOVs in name order; a row index means this row everywhere in mesodask.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import xarray as xr
 
 from mesodask import raster_order, schema
-from mesodask.embedding import Signal, embed
-from mesodask.errors import DataError, StoreError
+from mesodask.building import Request, build_stores
+from mesodask.embedding import Signal, read_session
+from mesodask.errors import DataError, MesodaskError, SessionsFailedError, StoreError
 from mesodask.io import alf, cache, sources, stores
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 REBUILD = "build it again with load_or_embed(eid, rerun=True), or mesodask embed EID --rerun"
 
 
+@overload
 def load_or_embed(
     eid: str,
     *,
@@ -26,13 +33,46 @@ def load_or_embed(
     collection: str | None = None,
     rastermap: bool | Literal["neurons"] = True,
     rerun: bool = False,
-) -> xr.Dataset:
-    """Open the session store, building it from the ALF files if there is none.
+    client: "Client | None" = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset: ...
+
+
+@overload
+def load_or_embed(
+    eid: list[str] | tuple[str, ...],
+    *,
+    one: Any = None,
+    cache_dir: str | Path | None = None,
+    signal: Signal | None = None,
+    collection: str | None = None,
+    rastermap: bool | Literal["neurons"] = True,
+    rerun: bool = False,
+    client: "Client | None" = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[xr.Dataset]: ...
+
+
+def load_or_embed(
+    eid: str | list[str] | tuple[str, ...],
+    *,
+    one: Any = None,
+    cache_dir: str | Path | None = None,
+    signal: Signal | None = None,
+    collection: str | None = None,
+    rastermap: bool | Literal["neurons"] = True,
+    rerun: bool = False,
+    client: "Client | None" = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset | list[xr.Dataset]:
+    """Open session stores, building from the ALF files those that are not there.
+
+    A store that another process builds at the time is waited for.
 
     Parameters
     ----------
-    eid : str
-        Experiment id.
+    eid : str, or list of str
+        Experiment id, or several.
     one : One, path-like or None
         A ONE, a folder with ONE tables, or None for the user's default.
     cache_dir : path-like, optional
@@ -47,13 +87,17 @@ def load_or_embed(
         flagged as cells with the others behind them as they come, or, with False, none.
     rerun : bool
         Build the store again even if there is one.
+    client : distributed.Client, optional
+        Its workers, which must see the same files, read and write the activity; by default this process does.
+    progress : callable(done, total), optional
+        Called as the work goes on, with the number of sessions.
 
     Returns
     -------
-    xarray.Dataset
-        The variables of :data:`mesodask.schema.SESSION`, opened lazily; see :func:`trials`, :func:`wheel` and
-        :func:`order` for the groups. The attribute ``gaps_s`` lists, for each FOV, the times in s between which no
-        usable frame was taken.
+    xarray.Dataset, or list of them
+        The variables of :data:`mesodask.schema.SESSION`, opened lazily, for each session in the order given; see
+        :func:`trials`, :func:`wheel` and :func:`order` for the groups. The attribute ``gaps_s`` lists, for each FOV,
+        the times in s between which no usable frame was taken.
 
     Raises
     ------
@@ -65,18 +109,44 @@ def load_or_embed(
         A file of the session is missing or damaged; nothing is written.
     StoreError
         The store is damaged, was built from files that have changed since, or has the trials of another collection.
+    SessionsFailedError
+        Of several sessions some failed, in one of these ways; the others are built.
+    TasksFailedError
+        Workers could not compute an order; the stores are there.
     """
     to_sort = raster_order.rows_to_sort(rastermap)
+    eids = [eid] if isinstance(eid, str) else list(eid)
     one = alf.connect(one)
-    files = alf.SessionFiles(one, eid)
-    path = cache.session_store(cache.cache_folder(cache_dir, one), files.info.eid, signal)
-    if rerun or not path.exists():
-        embed(files, path, signal=signal, collection=collection, replace=rerun)
-    else:
-        _check_sources(files, path, collection)
+    folder = cache.cache_folder(cache_dir, one)
+    files = {given: alf.SessionFiles(one, given) for given in eids}
+    paths = {given: cache.session_store(folder, found.info.eid, signal) for given, found in files.items()}
+    requests = [
+        Request(given, paths[given], partial(read_session, found, signal, collection), rerun)
+        for given, found in files.items()
+        if rerun or not paths[given].exists()
+    ]
+    n_there = len(files) - len(requests)
+
+    def report(done: int, _: int) -> None:
+        if progress is not None:
+            progress(n_there + done, len(files))
+
+    errors = build_stores(requests, client=client, report=report)
+    for given, found in files.items():
+        try:
+            if given not in errors:
+                stores.remove_partial(folder / "data", paths[given].name)
+                _check_sources(found, paths[given], collection)
+        except MesodaskError as error:
+            errors[given] = error
     if to_sort:
-        raster_order.write_order(path, to_sort)
-    return open_session(path)
+        raster_order.write_orders([path for given, path in paths.items() if given not in errors], to_sort, client)
+    if errors and len(eids) == 1:
+        raise errors[eids[0]]
+    if errors:
+        raise SessionsFailedError(errors, len(files))
+    opened = [open_session(paths[given]) for given in eids]
+    return opened[0] if isinstance(eid, str) else opened
 
 
 def _check_sources(files: alf.SessionFiles, path: Path, collection: str | None) -> None:

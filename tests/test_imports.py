@@ -17,6 +17,7 @@ RANK = {
     "numerics": 2,
     "io": 3,
     "compute": 3,
+    "building": 4,
     "embedding": 4,
     "raster_order": 4,
     "sessions": 5,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from mesodask import embedding, load_or_embed, schema, simulate_subject
+from mesodask import building, load_or_embed, schema, simulate_subject
 from mesodask import sessions as session_stores
 from mesodask.errors import SessionNotFoundError, SettingsError, StoreError
 from mesodask.io import alf
@@ -250,7 +250,7 @@ def test_a_failed_build_leaves_nothing(copy: SimulatedSubject, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(embedding, "_write_signal", fail)
+    monkeypatch.setattr(building, "write_rows", fail)
     with pytest.raises(OSError, match="disk full"):
         load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
     assert list((copy.one_dir / "meso" / "data").iterdir()) == []

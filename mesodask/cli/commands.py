@@ -1,5 +1,6 @@
 """The commands, in the order of the data's way."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +74,20 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
     help="Which ROIs to sort, too: all, or those flagged as cells.",
 )
 @click.option("--no-rastermap", "rastermap", flag_value="none", help="The same as --rastermap none.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that share the work; this one if not given.")
 @options.rerun
 def embed(
-    eids: tuple[str, ...], subject: str | None, one: Path | None, cache_dir: Path | None, rastermap: str, **how: Any
+    eids: tuple[str, ...],
+    subject: str | None,
+    one: Path | None,
+    cache_dir: Path | None,
+    rastermap: str,
+    workers: int | None,
+    **how: Any,
 ) -> None:
     """Build session stores from ALF files.
 
-    Example: mesodask embed --subject SP072 --one ~/one --rastermap neurons
+    Example: mesodask embed --subject SP072 --one ~/one --rastermap neurons --workers 4
     """
     from mesodask import sessions
     from mesodask.io import alf
@@ -87,12 +95,26 @@ def embed(
     sort: Any = {"all": True, "neurons": "neurons", "none": False}[rastermap]
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
-    with Stages() as stages:
-        for done, eid in enumerate(chosen):
-            stages.report("embed", done, len(chosen))
-            session = sessions.load_or_embed(eid, one=connection, cache_dir=cache_dir, rastermap=sort, **how)
-            click.echo(session.encoding["source"])
-        stages.report("embed", len(chosen), len(chosen))
+    with Stages() as stages, _workers(workers) as client:
+        opened = sessions.load_or_embed(
+            chosen,
+            one=connection,
+            cache_dir=cache_dir,
+            rastermap=sort,
+            client=client,
+            progress=lambda done, total: stages.report("embed", done, total),
+            **how,
+        )
+    for session in opened:
+        click.echo(session.encoding["source"])
+
+
+def _workers(n: int | None) -> AbstractContextManager[Any]:
+    if n is None:
+        return nullcontext()
+    from mesodask.compute.cluster import local_client
+
+    return local_client(n)
 
 
 @click.command()

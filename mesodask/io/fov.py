@@ -36,7 +36,7 @@ class Fov:
     name : str
         ``FOV_XX``.
     signal : tuple of numpy.ndarray, each (n_rois, n_frames)
-        Memory maps to add up with the weights ``signal_weights``; see :meth:`rows`.
+        Memory maps of :data:`SIGNAL_FILES`; of two, the second is subtracted ``NEUROPIL_FACTOR`` times.
     times : numpy.ndarray, (n_frames,) float64
         Frame times on the session clock, s.
     bad_frame : numpy.ndarray, (n_frames,) bool
@@ -69,13 +69,6 @@ class Fov:
     def n_rois(self) -> int:
         """Number of ROIs, cells or not."""
         return self.signal[0].shape[0]
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Activity of a block of ROIs, (stop - start, n_frames) float32."""
-        first = np.asarray(self.signal[0][start:stop], dtype=np.float32)
-        if len(self.signal) == 1:
-            return first
-        return first - np.float32(NEUROPIL_FACTOR) * np.asarray(self.signal[1][start:stop], dtype=np.float32)
 
 
 def choose_signal(files: SessionFiles, fovs: list[str]) -> str:

@@ -1,9 +1,9 @@
 """Labelled arrays <-> Zarr: how every store of mesodask is written and read.
 
 Zarr format 3, no consolidated metadata (it would hide growth), no pickle. Every array goes through zstd with a
-checksum, so that a flipped bit is an error on reading and not another number; empty chunks are written too, so that a
-chunk that is not there is a loss and never a value. A store is built under a temporary name in its own folder and
-renamed when it is whole.
+checksum, so that a flipped bit is an error on reading and not another number (but for signals, see
+:mod:`mesodask.io.shards`); empty chunks are written too, so that a chunk that is not there is a loss and never a value.
+A store is built under a temporary name in its own folder and renamed when it is whole.
 """
 
 import contextlib
@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
+from xarray.core import indexing
 from zarr.codecs import ZstdCodec
 
 from mesodask.errors import MesodaskError, StoreError
+from mesodask.io.shards import LazyRows, RowShards
 from mesodask.schema import Schema, validate
 
 ZSTD_LEVEL = 3
@@ -201,7 +203,17 @@ def open_group(path: Path, group: str = "", schema: Schema | None = None) -> xr.
     except Exception as error:  # damaged metadata raises many kinds
         raise StoreError(f"{where}: cannot be opened ({error}); rebuild it with rerun=True") from error
     dataset.attrs.pop(SEAL, None)
+    dataset = _read_by_rows(dataset, path / group)
     return dataset if schema is None else validate(dataset, schema, where)
+
+
+def _read_by_rows(dataset: xr.Dataset, group: Path) -> xr.Dataset:
+    """Let matrices of many small chunks be read without Zarr, which is slow at that."""
+    for name, variable in dataset.variables.items():
+        if variable.encoding.get("shards") and (rows := RowShards.open(group / str(name))) is not None:
+            lazily = indexing.LazilyIndexedArray(LazyRows(rows))
+            dataset[name] = xr.Variable(variable.dims, lazily, variable.attrs, variable.encoding)
+    return dataset
 
 
 @contextlib.contextmanager
@@ -337,11 +349,21 @@ def attributes(path: Path, group: str = "") -> dict[str, Any]:
         raise StoreError(f"{file}: cannot be read ({error}); rebuild it with rerun=True") from error
 
 
-def remove_partial(folder: Path, name: str) -> None:
-    """Remove what killed builds of a store or file have left behind; builds of living processes are left alone."""
+def remove_partial(folder: Path, name: str, *, locked: bool = False) -> None:
+    """Remove what killed builds of a store or file have left behind; builds of living processes are left alone.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where it lies.
+    name : str
+        Name of the store or file.
+    locked : bool
+        This process holds the lock on it: whoever builds it has lost the right to, and everything goes.
+    """
     for partial in folder.glob(f".{name}.*{PARTIAL}"):
         host, pid, _ = partial.name.removeprefix(f".{name}.").rsplit("-", 2)
-        if host == socket.gethostname() and not _is_alive(int(pid)):
+        if locked or (host == socket.gethostname() and not _is_alive(int(pid))):
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
             else:

@@ -6,6 +6,7 @@ however slow the imaging, and nothing crosses the event. ``frames`` averages the
 window, as is common: at 5 Hz a window of 0.1 s has none in half of the trials.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numba
@@ -151,28 +152,70 @@ def windowed_means(
     array([[ 3.],
            [nan]])
     """
-    window = check_window(window)
-    if sampling not in ("hold", "frames"):
-        raise SettingsError(f'sampling is {sampling!r}; expected "hold" or "frames"')
-    times, frames = _good_frames(times, good)
-    signal = np.asarray(signal)
-    if signal.dtype != np.float32:
-        signal = signal.astype(np.float64, copy=False)
-    events = np.asarray(events, dtype=np.float64)
-    n_neurons = len(signal)
-    delays = np.zeros(n_neurons) if delays is None else np.asarray(delays, dtype=np.float64)
-    _check_traces(signal, times, events, delays)
+    return FrameClock.of(times, good).windowed_means(signal, events, window, delays=delays, sampling=sampling)
 
-    means = np.full((len(events), n_neurons), np.nan, dtype=signal.dtype)
-    if len(frames) < 2:
+
+@dataclass(frozen=True)
+class FrameClock:
+    """When the frames of a FOV were taken: checked once, for any number of traces and windows.
+
+    Attributes
+    ----------
+    n_frames : int
+        Frames, good or bad.
+    frames : ndarray of int, shape (n_good,)
+        The good ones.
+    times : ndarray of float64, shape (n_good,)
+        Their times in seconds.
+    gap : ndarray of bool, shape (n_good - 1,)
+        Which intervals between them are gaps.
+    period : float
+        Median frame period, of all frames.
+    """
+
+    n_frames: int
+    frames: NDArray[np.intp]
+    times: NDArray[np.float64]
+    gap: NDArray[np.bool_]
+    period: float
+
+    @classmethod
+    def of(cls, times: ArrayLike, good: ArrayLike | None = None) -> "FrameClock":
+        """Check frame times and the mask of good frames, as in :func:`windowed_means`."""
+        times, frames = _good_frames(times, good)
+        clock = times[frames]
+        period = float(np.median(np.diff(times))) if len(times) > 1 else np.nan
+        return cls(len(times), frames, clock, _is_gap(times, clock), period)
+
+    def windowed_means(
+        self,
+        signal: ArrayLike,
+        events: ArrayLike,
+        window: tuple[float, float],
+        *,
+        delays: ArrayLike | None = None,
+        sampling: Sampling = "hold",
+    ) -> NDArray[np.float32] | NDArray[np.float64]:
+        """Do what :func:`windowed_means` does, on this clock."""
+        window = check_window(window)
+        if sampling not in ("hold", "frames"):
+            raise SettingsError(f'sampling is {sampling!r}; expected "hold" or "frames"')
+        signal = np.asarray(signal)
+        if signal.dtype != np.float32:
+            signal = signal.astype(np.float64, copy=False)
+        events = np.asarray(events, dtype=np.float64)
+        n_neurons = len(signal)
+        delays = np.zeros(n_neurons) if delays is None else np.asarray(delays, dtype=np.float64)
+        _check_traces(signal, self.n_frames, events, delays)
+
+        means = np.full((len(events), n_neurons), np.nan, dtype=signal.dtype)
+        if len(self.frames) < 2:
+            return means
+        if sampling == "hold":
+            _hold_means(signal, self.frames, self.times, self.gap, delays, events, window, means)
+        else:
+            _frame_means(signal, self.frames, self.times, self.gap, self.period, events, window, means)
         return means
-    clock = times[frames]
-    gap = _is_gap(times, clock)
-    if sampling == "hold":
-        _hold_means(signal, frames, clock, gap, delays, events, window, means)
-    else:
-        _frame_means(signal, frames, clock, gap, np.median(np.diff(times)), events, window, means)
-    return means
 
 
 def _good_frames(times: ArrayLike, good: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -200,11 +243,9 @@ def _is_gap(times: NDArray[np.float64], clock: NDArray[np.float64]) -> NDArray[n
     return np.diff(clock) > GAP_PERIODS * (1 + GAP_TOLERANCE) * period
 
 
-def _check_traces(
-    signal: NDArray, times: NDArray[np.float64], events: NDArray[np.float64], delays: NDArray[np.float64]
-) -> None:
-    if signal.ndim != 2 or signal.shape[1] != len(times):
-        raise DataError(f"signal has shape {signal.shape}; expected (n_neurons, {len(times)}), as many as frame times")
+def _check_traces(signal: NDArray, n_frames: int, events: NDArray[np.float64], delays: NDArray[np.float64]) -> None:
+    if signal.ndim != 2 or signal.shape[1] != n_frames:
+        raise DataError(f"signal has shape {signal.shape}; expected (n_neurons, {n_frames}), as many as frame times")
     if events.ndim != 1:
         raise DataError(f"events have shape {events.shape}; expected one time a trial")
     if delays.shape != (len(signal),) or not np.isfinite(delays).all():
@@ -220,6 +261,9 @@ def _hold_means(signal, frames, clock, gap, delays, events, window, means):  # t
     """
     # interval i of the clock carries sample i, the last before it, or sample i + 1, the next after it
     carried = 1 if window[0] >= 0 else 0
+    # where the windows begin, were there no delay; with one that is a small part of a frame, it is there or next to it
+    near = np.searchsorted(clock, events + window[0], side="right") - 1
+    near = np.minimum(np.maximum(near, 0), clock.shape[0] - 2)
     for neuron in range(signal.shape[0]):
         for trial in range(events.shape[0]):
             # the window on the clock of the FOV
@@ -228,7 +272,11 @@ def _hold_means(signal, frames, clock, gap, delays, events, window, means):  # t
             if not (clock[0] <= start < end <= clock[-1]):
                 continue
             integral = 0.0
-            i = np.searchsorted(clock, start, side="right") - 1
+            i = near[trial]
+            while clock[i] > start:
+                i -= 1
+            while i + 1 < clock.shape[0] and clock[i + 1] <= start:
+                i += 1
             while i < gap.shape[0] and clock[i] < end:
                 if gap[i]:
                     integral = np.nan
