@@ -71,6 +71,13 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def cost(run: Callable[[], object]) -> dict[str, float]:
+    """Return seconds, those of processors that this process used, and its peak of memory."""
+    before = time.process_time()
+    took = seconds(run)
+    return {"s": took, "cpu": time.process_time() - before, "MB": peak_memory()}
+
+
 # what is measured, each in a process of its own ---------------------------------------------------------------
 
 
@@ -89,7 +96,7 @@ def floor(subject: SimulatedSubject, *, sharded: bool) -> dict[str, float]:
                 **(chunks if sharded else {"chunks": (64, signal.shape[1])}),
             )[...] = signal  # fmt: skip
 
-    result = {"s": seconds(run), "MB": peak_memory()}
+    result = cost(run)
     shutil.rmtree(target)
     return result
 
@@ -98,7 +105,7 @@ def embed_here(subject: SimulatedSubject) -> dict[str, float]:
     def run() -> None:
         load_or_embed(subject.eids[0], one=subject.one_dir, rastermap=False, rerun=True)
 
-    return {"s": seconds(run), "MB": peak_memory()}
+    return cost(run)
 
 
 def embed_on_workers(subject: SimulatedSubject) -> dict[str, float]:
@@ -123,7 +130,7 @@ def features(subject: SimulatedSubject) -> dict[str, float]:
         session_features(session, tracked_rows(session.sizes["roi"]), list(TARGETS))
 
     before = peak_memory()
-    return {"s": seconds(run), "MB": peak_memory(), "before": before}
+    return cost(run) | {"before": before}
 
 
 def original_features(subject: SimulatedSubject) -> dict[str, float]:
@@ -144,14 +151,17 @@ def original_features(subject: SimulatedSubject) -> dict[str, float]:
             X = np.array(means)
             X = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-12)
 
-    return {"s": seconds(run), "MB": peak_memory()}
+    return cost(run)
 
 
 def opening(subject: SimulatedSubject) -> dict[str, float]:
     """Open the store for the first time in a process, and again."""
     xr.backends.list_engines()
-    first, again = (seconds(lambda: session_stores.open_session(store_path(subject))) for _ in range(2))
-    return {"s": first, "again": again, "MB": peak_memory()}
+
+    def run() -> None:
+        session_stores.open_session(store_path(subject))
+
+    return cost(run) | {"again": seconds(run)}
 
 
 MEASURES: dict[str, Callable[[SimulatedSubject], dict[str, float]]] = {
@@ -235,7 +245,8 @@ def report(subject: SimulatedSubject, repeats: int) -> None:
     print("\nbest of all, largest peak")
     for name, one in best.items():
         peak = max(found["MB"] for found in measured[name])
-        print(f"{name:<26} {one['s']:>8.2f} s   peak {peak:>6.0f} MB")
+        cpu = min((found["cpu"] for found in measured[name] if "cpu" in found), default=float("nan"))
+        print(f"{name:<26} {one['s']:>8.2f} s {cpu:>8.2f} of a processor   peak {peak:>6.0f} MB")
     print(f"{'open, again':<26} {min(one['again'] for one in measured['open']):>8.3f} s")
     floor_s, original_s = best["floor"]["s"], best["original features"]["s"]
     print(f"\nembedding takes {best['embed']['s'] / floor_s:.2f} of the floor, "

@@ -247,7 +247,7 @@ def _begin(request: Request, lock: Lock, scope: contextlib.ExitStack) -> _Site:
     content = request.read()
     temporary = scope.enter_context(stores.building(request.path))
     n_frames = content.described.sizes["time"]
-    array = _write_frame(temporary, content, n_frames)
+    array = _write_frame(temporary.absolute(), content, n_frames)  # workers may stand in another folder
     n_rois = array.shape[0]
     step = max(1, TASK_BYTES // (4 * max(1, n_frames) * array.rows_a_file)) * array.rows_a_file
     activity = tuple(content.activity)

@@ -21,6 +21,7 @@ from distributed import Client
 
 from mesodask import building, embedding, load_or_embed, simulate_subject
 from mesodask import sessions as session_stores
+from mesodask.cli import main
 from mesodask.compute.cluster import local_client
 from mesodask.compute.runner import Task
 from mesodask.errors import DataError, MesodaskError, SessionNotFoundError, SessionsFailedError, StoreError
@@ -249,6 +250,15 @@ def test_a_failed_session_costs_no_other(copy: SimulatedSubject, client: Client,
         load_or_embed([copy.eids[1]], one=copy.one_dir, rastermap=False)
     with pytest.raises(SessionNotFoundError):
         load_or_embed([copy.eids[0], "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"], one=copy.one_dir, rerun=True)
+
+
+def test_the_command_takes_workers(small: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    eids = [small.eids[1], small.eids[0]]
+    status = main(
+        ["embed", *eids, "--one", str(small.one_dir), "--cache-dir", str(tmp_path), "--no-rastermap", "--workers", "1"]
+    )
+    assert status == 0
+    assert capsys.readouterr().out.split() == [str(cache.session_store(tmp_path, eid)) for eid in eids]
 
 
 @dataclass(frozen=True)
