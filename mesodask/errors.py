@@ -88,6 +88,12 @@ class NothingToDecodeError(MesodaskError, ValueError):
     """Every session of a run was skipped; the message lists the reasons."""
 
 
+class ClusterError(MesodaskError, RuntimeError):
+    """The cluster that computes is gone; everything that was computed is stored."""
+
+    exit_status = 1
+
+
 class TasksFailedError(MesodaskError, RuntimeError):
     """Some tasks failed for good; everything else is finished and stored."""
 
