@@ -122,7 +122,7 @@ def begun(log: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("n_kills", "R"), [(4, 20), pytest.param(33, LARGE["R"], marks=pytest.mark.slow)], ids=["short", "long"]
+    ("n_kills", "R"), [(3, 20), pytest.param(33, LARGE["R"], marks=pytest.mark.slow)], ids=["short", "long"]
 )
 def test_workers_killed_at_random(
     run: Run, undisturbed: Callable[[int], dict], tmp_path: Path, n_kills: int, R: int
