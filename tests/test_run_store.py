@@ -354,13 +354,18 @@ def test_damaged_metadata_of_scores_is_an_error_that_rerun_helps(
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
-@pytest.mark.parametrize("file", ["zarr.json", "tracked/zarr.json", "tracked/roi/zarr.json", "tracked/roi/c/0/0"])
+@pytest.mark.parametrize(
+    "file", ["zarr.json", "tracked/zarr.json", "tracked/roi/zarr.json", "tracked/roi/c/0/0", "tracked/date/c/0"]
+)
 def test_what_the_call_knows_is_written_again(
     run: RunStore, file: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     if damage is flip and file.endswith("json"):
         pytest.skip("a flipped bit may leave metadata as good as it was")
     damage(run.path / file)
+    if file != "zarr.json":
+        with pytest.raises(StoreError, match="tracked"):
+            run.tracked()
     with run.writing(), caplog.at_level(logging.WARNING):
         run.create(TRACKED)
         run.update_attributes({"subject": "S"})

@@ -28,6 +28,7 @@ from mesodask.io.target_store import (
     TargetStore,
     building_group,
     create_target,
+    naming_damage,
 )
 from mesodask.schema import FEATURES, SCHEMA_VERSION, TRACKED, validate
 
@@ -157,8 +158,9 @@ class RunStore:
         return stores.attributes(self.path)
 
     def tracked(self) -> xr.Dataset:
-        """Open the tracked neurons (:data:`mesodask.schema.TRACKED`)."""
-        return stores.open_group(self.path, "tracked", TRACKED)
+        """Read the tracked neurons (:data:`mesodask.schema.TRACKED`)."""
+        with naming_damage(self.path / "tracked", "call the same analysis again, which writes it anew"):
+            return validate(self._read_whole("tracked"), TRACKED, f"{self.path}/tracked")
 
     def targets(self) -> list[str]:
         """Names of the targets that have been begun."""

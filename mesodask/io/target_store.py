@@ -63,11 +63,12 @@ class TargetStore:
     def __init__(self, run: Path, target: str, mend: bool = False) -> None:
         self.path = run / target
         self._mend = mend
+        self._session_values: dict[str, np.ndarray] = {}  # for who holds the lock: nobody else changes them
         self.attrs = stores.attributes(run, target)
         if not stores.has_group(run, target):
             raise StoreError(f"{self.path}: no Zarr group here; compute the target anew with rerun=True")
         # in this order, the reverse of that in which room is made: each has room for what those before it hold
-        ks = self._coordinate("k")
+        ks = self._column("k")
         self._score, self._null = (ScoreArray(self.path / name, mend) for name in ("score", "null_score"))
         self.sessions = self._known_sessions(run)
         self.ks = self._known_ks(ks)
@@ -85,14 +86,15 @@ class TargetStore:
         """Number of shuffles in a chunk."""
         return self._null.chunks[3]
 
-    def _coordinate(self, name: str) -> np.ndarray:
+    def _column(self, name: str) -> np.ndarray:
+        """Read one of the small arrays."""
         with naming_damage(self.path / name):
             return zarr.open_array(str(self.path / name), mode="r")[:]
 
     def _known_sessions(self, run: Path) -> list[str]:
         try:
             stores.check_chunks(self.path / "session")  # a lost one would read as empty names
-            return self._coordinate("session").tolist()
+            return self._column("session").tolist()
         except StoreError as error:
             if not self._mend:
                 raise
@@ -119,18 +121,23 @@ class TargetStore:
         return {name: self._session_value(name) for name in ONE_VALUE_A_SESSION}
 
     def _session_value(self, name: str) -> np.ndarray:
-        try:
-            if self.attrs.get(COLUMNS_WHOLE):
-                stores.check_chunks(self.path / name)  # a lost one would read 0
-            return self._coordinate(name)
-        except StoreError as error:
-            if not self._mend:
-                raise
-            logger.warning("%s; it is written again", error)
-            dtype = RUN_TARGET[name].dtype
-            values = np.full(len(self.sessions), "" if dtype == "str" else 0, dtype=object if dtype == "str" else dtype)
-            _write_column(self.path, name, values)
-            return values
+        if not self._mend:
+            return self._read_session_value(name)
+        if name not in self._session_values:
+            try:
+                self._session_values[name] = self._read_session_value(name)
+            except StoreError as error:
+                logger.warning("%s; it is written again", error)
+                dtype = RUN_TARGET[name].dtype
+                fill, dtype = ("", "object") if dtype == "str" else (0, dtype)
+                self._session_values[name] = np.full(len(self.sessions), fill, dtype=dtype)
+                _write_column(self.path, name, self._session_values[name])
+        return self._session_values[name]
+
+    def _read_session_value(self, name: str) -> np.ndarray:
+        if self.attrs.get(COLUMNS_WHOLE):
+            stores.check_chunks(self.path / name)  # a lost one would read 0
+        return self._column(name)
 
     def write_session(self, session: int, values: dict[str, Any]) -> None:
         """Write some of the values of a session; those that stand there already are not written again."""
@@ -140,6 +147,7 @@ class TargetStore:
             after[session] = value
             if not np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
                 _write_column(self.path, name, after)
+                self._session_values[name] = after
 
     # scores -------------------------------------------------------------------------------------------------------
 
@@ -271,7 +279,7 @@ def building_group(run: Path, name: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def naming_damage(where: Path) -> Iterator[None]:
+def naming_damage(where: Path, remedy: str = "compute the target anew with rerun=True") -> Iterator[None]:
     """Say of what cannot be read, which raises many kinds, where it is and what to do."""
     try:
         yield
@@ -280,7 +288,7 @@ def naming_damage(where: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise
-        raise StoreError(f"{where}: cannot be read ({error!r}); compute the target anew with rerun=True") from error
+        raise StoreError(f"{where}: cannot be read ({error!r}); {remedy}") from error
 
 
 def _to_disk(values: np.ndarray) -> np.ndarray:
