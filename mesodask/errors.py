@@ -111,6 +111,12 @@ class SessionsFailedError(MesodaskError, RuntimeError):
         return type(self), (self.errors, self.n_sessions)
 
 
+class ClusterError(MesodaskError, RuntimeError):
+    """The cluster that computes is gone; everything that was computed is stored."""
+
+    exit_status = 1
+
+
 class TasksFailedError(MesodaskError, RuntimeError):
     """Some tasks failed for good; everything else is finished and stored."""
 

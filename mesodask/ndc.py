@@ -17,7 +17,7 @@ import xarray as xr
 from mesodask import run_features, sessions, tracking
 from mesodask.errors import SettingsError, TasksFailedError, TrackingError
 from mesodask.io import alf, cache, stores
-from mesodask.io.runstore import RESAMPLE_CHUNK, RunStore
+from mesodask.io.runstore import RunStore
 from mesodask.numerics.decoder_identity import decoder_identity
 from mesodask.run_scores import Block, score_block
 from mesodask.settings import TARGETS, NdcSettings, short_hash
@@ -98,6 +98,12 @@ def neuron_dropping_curves(
         The sessions share no neuron.
     NothingToDecodeError
         Every session of every target was skipped; the message lists the reasons.
+    LockedError
+        Another process computes this run.
+    StoreError
+        The store is damaged where it cannot be mended, or the disk is full; what was stored stays.
+    ClusterError
+        The cluster is gone; all that was computed is stored.
     TasksFailedError
         Some tasks failed for good; all else is stored, and ``failures.jsonl`` beside the store has the tracebacks.
     """
@@ -112,14 +118,15 @@ def neuron_dropping_curves(
     tracked = _shared_neurons(paths, one, roicat_root, tracked, neurons_only)
     session_paths = [paths[eid] for eid in tracked["session"].values]
     store = RunStore(cache.run_store(folder, run_prefix(tracked, session_paths, settings, decoded_by)))
-    if not store.exists():
+    with store.writing():
         store.create(tracked)
-    elif rerun:
-        store.forget(settings.targets)
-    store.update_attributes(_run_attributes(tracked, settings, decoded_by))
-    store.failures_file.unlink(missing_ok=True)
-    run_features.prepare(store, tracked, session_paths, settings, report)
-    _compute(store, tracked, settings, decoder, client, report)
+        if rerun:
+            store.forget(settings.targets)
+        store.update_attributes(_run_attributes(tracked, settings, decoded_by))
+        store.failures_file.unlink(missing_ok=True)
+        _check_features(store, tracked, settings)
+        run_features.prepare(store, tracked, session_paths, settings, report)
+        _compute(store, tracked, settings, decoder, client, report)
     return store
 
 
@@ -233,8 +240,9 @@ def _blocks(
     attrs = store.feature_attributes(target, eid)
     n_shuffles = min(settings.n_label_shuffles, attrs["n_null"])
     missing = store.missing(target, session, ks, settings.R, n_shuffles)  # (len(ks), R)
-    for first in range(0, settings.R, RESAMPLE_CHUNK):
-        resamples = range(first, min(first + RESAMPLE_CHUNK, settings.R))
+    chunk = store.resample_chunk(target)
+    for first in range(0, settings.R, chunk):
+        resamples = range(first, min(first + chunk, settings.R))
         wanted = tuple(k for k, row in zip(ks, missing[:, resamples.start : resamples.stop], strict=True) if row.any())
         if wanted:
             yield Block(str(store.path), target, eid, wanted, resamples, n_shuffles, attrs["fingerprint"], decoder)
@@ -278,6 +286,21 @@ def _compute(
             f"{len(failures)} tasks failed, e.g. {failures[0].error}; all other scores are stored. Tracebacks are in "
             f"{store.failures_file}; call again to try only what is missing"
         )
+
+
+def _check_features(store: RunStore, tracked: xr.Dataset, settings: NdcSettings) -> None:
+    """Check the stored features of every target of which anything will be computed."""
+    ks = actual_ks(settings.ks, tracked.sizes["neuron"])
+    eids = tracked["session"].values.tolist()
+    for target in settings.targets:
+        attrs = [store.feature_attributes(target, eid) for eid in eids]
+        n_null = [min(settings.n_label_shuffles, one.get("n_null", 0)) for one in attrs]
+        decoded = [session for session, one in enumerate(attrs) if one.get("skipped", "") == ""]
+        if not stores.has_group(store.path, target) or any(
+            store.missing(target, session, ks, settings.R, n_null[session]).any() for session in decoded
+        ):
+            for eid in eids:
+                store.check_features(target, eid)
 
 
 def _anything_missing(store: RunStore, target: str, session: int, eid: str) -> bool:

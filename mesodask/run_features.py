@@ -121,7 +121,8 @@ def _store_features(store: RunStore, eid: str, path: Path, rows: np.ndarray, set
             dataset.attrs |= {"build_id": build_id, "content": content}
             store.write_features(target, eid, dataset)
         elif known == content:
-            store.update_features(target, eid, {"build_id": build_id})
+            # the same arrays again: those that are there may be damaged
+            store.update_features(target, eid, {"build_id": build_id}, dataset)
         else:
             raise StoreError(
                 f"{store.path}: the features of {target} in session {eid} are not those its scores were computed "

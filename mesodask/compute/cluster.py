@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import dask
 from distributed import Client, LocalCluster
 
 DASHBOARD_PORT = 8787
@@ -18,6 +19,14 @@ SINGLE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
+}
+
+# for the process that the scheduler runs in, when it starts
+SCHEDULER_SETTINGS = {
+    # a worker that dies blames every task it held, and the scheduler gives up those blamed more often than this
+    "distributed.scheduler.allowed-failures": 5,
+    # a task that holds the GIL keeps its worker from answering; it is not dead for that
+    "distributed.scheduler.worker-ttl": "30 minutes",
 }
 
 
@@ -38,7 +47,7 @@ def local_client(n_workers: int | None = None) -> Iterator[Client]:
     workers = n_workers or available_cores()
     # Dask tells every connection that opens and closes; its warnings are enough
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    with _children_ignore_interrupts():
+    with _children_ignore_interrupts(), dask.config.set(SCHEDULER_SETTINGS):
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

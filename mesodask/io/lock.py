@@ -88,6 +88,11 @@ class Lock:
     poll, heartbeat, stale_after : float
         Seconds between two looks, between two signs of life, and without one until an owner counts as gone.
 
+    Attributes
+    ----------
+    succeeded : bool
+        Whether the lock was taken over from an owner that is gone, and may have left things half done.
+
     Raises
     ------
     LockedError
@@ -125,6 +130,7 @@ class Lock:
         self._token = ""
         self._last_beat = 0.0
         self._released = threading.Event()
+        self.succeeded = False
 
     def __enter__(self) -> "Lock":
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,6 +205,7 @@ class Lock:
             return _named(owner)
         if not _remove(self.path, owner.token if owner else "", self._stale_after):
             return "another process that is just taking it over"
+        self.succeeded = True
         logger.warning("%s: taken over from %s, which is gone", self.path, _named(owner))
         return None
 

@@ -1,0 +1,295 @@
+"""The scores of one target of a run: created whole, grown in steps that may be cut off anywhere, and read as they are.
+
+Scores of all sessions, ks, resamples and shuffles lie in two arrays (:class:`mesodask.io.score_array.ScoreArray`), and
+what is one value a session beside them. A driver that is killed while it makes room leaves arrays of unequal extents:
+what all have room for is what there is, and the next driver makes room anew.
+"""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from mesodask.errors import MesodaskError, StoreError
+from mesodask.io import stores
+from mesodask.io.score_array import ScoreArray
+from mesodask.schema import RUN_TARGET, conform
+
+logger = logging.getLogger(__name__)
+
+UNDEFINED = -1.0
+RESAMPLE_CHUNK = 10
+SHUFFLE_CHUNK = 100  # null label vectors that are scored together
+MAX_SHUFFLE_CHUNK = 1000  # more of them in a chunk save files no longer
+K_CHUNK = 128  # so that all ks are one file, which is replaced in one step
+ON_DISK = "not computed yet: NaN; computed but undefined: -1"
+COLUMNS_WHOLE = "session_values_whole"  # attribute of groups in which every chunk of these is there from the beginning
+ONE_VALUE_A_SESSION = ("n_trials", "performance", "status", "reason")
+
+
+class TargetStore:
+    """One target's group of a run store, as it is when this is made.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run store.
+    target : str
+        Name of the target.
+    mend : bool
+        Whether damage that is met is mended where possible; only for who holds the run's lock. It raises otherwise.
+
+    Attributes
+    ----------
+    sessions : list of str
+        eids in date order.
+    ks : list of int
+        Numbers of neurons, in the order in which they were added.
+    n_resamples, n_shuffles : int
+        What there is room for.
+
+    Raises
+    ------
+    StoreError
+        There is no such target, or its metadata is damaged.
+    """
+
+    def __init__(self, run: Path, target: str, mend: bool = False) -> None:
+        self.path = run / target
+        self._mend = mend
+        self._session_values: dict[str, np.ndarray] = {}  # for who holds the lock: nobody else changes them
+        self.attrs = stores.attributes(run, target)
+        if not stores.has_group(run, target):
+            raise StoreError(f"{self.path}: no Zarr group here; compute the target anew with rerun=True")
+        # in this order, the reverse of that in which room is made: each has room for what those before it hold
+        ks = self._column("k")
+        self._score, self._null = (ScoreArray(self.path / name, mend) for name in ("score", "null_score"))
+        self.sessions = self._known_sessions(run)
+        self.ks = self._known_ks(ks)
+        self.n_resamples = min(self._score.shape[2], self._null.shape[2])
+        self.n_shuffles = self._null.shape[3]
+        self._positions = {k: position for position, k in enumerate(self.ks)}
+
+    @property
+    def resample_chunk(self) -> int:
+        """Number of resamples in a chunk."""
+        return self._score.chunks[2]
+
+    @property
+    def shuffle_chunk(self) -> int:
+        """Number of shuffles in a chunk."""
+        return self._null.chunks[3]
+
+    def _column(self, name: str) -> np.ndarray:
+        """Read one of the small arrays."""
+        with naming_damage(self.path / name):
+            return zarr.open_array(str(self.path / name), mode="r")[:]
+
+    def _known_sessions(self, run: Path) -> list[str]:
+        try:
+            stores.check_chunks(self.path / "session")  # a lost one would read as empty names
+            return self._column("session").tolist()
+        except StoreError as error:
+            if not self._mend:
+                raise
+            logger.warning("%s; it is written again", error)
+            eids = stores.open_group(run, "tracked")["session"].values
+            _write_column(self.path, "session", eids)
+            return eids.tolist()
+
+    def _known_ks(self, ks: np.ndarray) -> list[int]:
+        """Those ks that all arrays have room for. Room without a number is what a kill leaves, before any score."""
+        has_number = np.logical_and.accumulate(ks > 0)
+        known = min(int(has_number.sum()), self._score.shape[1], self._null.shape[1])
+        if known < max(len(ks), self._score.shape[1]) and self._score.has_scores_beyond(known):
+            raise StoreError(
+                f"{self.path / 'k'}: the numbers of neurons of some scores are lost; compute the target anew with "
+                "rerun=True"
+            )
+        return [int(k) for k in ks[:known]]
+
+    # one value a session ----------------------------------------------------------------------------------------
+
+    def session_values(self) -> dict[str, np.ndarray]:
+        """Read n_trials, performance, status and reason, each (n_sessions,)."""
+        return {name: self._session_value(name) for name in ONE_VALUE_A_SESSION}
+
+    def _session_value(self, name: str) -> np.ndarray:
+        if not self._mend:
+            return self._read_session_value(name)
+        if name not in self._session_values:
+            try:
+                self._session_values[name] = self._read_session_value(name)
+            except StoreError as error:
+                logger.warning("%s; it is written again", error)
+                dtype = RUN_TARGET[name].dtype
+                fill, dtype = ("", "object") if dtype == "str" else (0, dtype)
+                self._session_values[name] = np.full(len(self.sessions), fill, dtype=dtype)
+                _write_column(self.path, name, self._session_values[name])
+        return self._session_values[name]
+
+    def _read_session_value(self, name: str) -> np.ndarray:
+        if self.attrs.get(COLUMNS_WHOLE):
+            stores.check_chunks(self.path / name)  # a lost one would read 0
+        return self._column(name)
+
+    def write_session(self, session: int, values: dict[str, Any]) -> None:
+        """Write some of the values of a session; those that stand there already are not written again."""
+        for name, value in values.items():
+            before = self._session_value(name)
+            after = before.copy()
+            after[session] = value
+            if not np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
+                _write_column(self.path, name, after)
+                self._session_values[name] = after
+
+    # scores -------------------------------------------------------------------------------------------------------
+
+    def write_scores(
+        self,
+        session: int,
+        first: int,
+        ks: Sequence[int],
+        score: np.ndarray | None,
+        null: np.ndarray,
+        first_shuffle: int,
+    ) -> None:
+        """Write a block of scores; see :meth:`mesodask.io.runstore.RunStore.write_scores`."""
+        if null.size:
+            for k, values in zip(ks, _to_disk(null), strict=True):
+                self._null.write(session, self._positions[k], values, first, first_shuffle)
+        if score is not None:  # last: where a score stands, the null that came with it stands, too
+            for k, values in zip(ks, _to_disk(score), strict=True):
+                self._score.write(session, self._positions[k], values, first)
+
+    def missing_by_k(
+        self, session: int, ks: Sequence[int], R: int, null_resamples: int, n_shuffles: int
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Find what is not computed; see :meth:`mesodask.io.runstore.RunStore.missing_by_k`."""
+        for k in ks:
+            data, null = np.ones(R, dtype=bool), np.ones((null_resamples, n_shuffles), dtype=bool)
+            if k in self._positions:
+                place = session, self._positions[k]
+                n = min(R, self.n_resamples)
+                data[:n] = np.isnan(self._score.read(*place, n))
+                n, s = min(null_resamples, self.n_resamples), min(n_shuffles, self.n_shuffles)
+                null[:n, :s] = np.isnan(self._null.read(*place, n, s))
+            yield k, data, null
+
+    def scores(self) -> xr.Dataset:
+        """Read everything that all arrays have room for, ks in ascending order, scores as on disk."""
+        order = np.argsort(self.ks)
+        sizes = len(self.sessions), len(self.ks), self.n_resamples
+        score = np.empty(sizes)
+        null = np.empty((*sizes, self.n_shuffles), dtype=np.float32)
+        for session in range(len(self.sessions)):
+            for row, position in enumerate(order.tolist()):
+                score[session, row] = self._score.read(session, position, self.n_resamples)
+                null[session, row] = self._null.read(session, position, self.n_resamples, self.n_shuffles)
+        coordinates = {"session": self.sessions, "k": np.array(self.ks, dtype=np.int64)[order]}
+        return conform(
+            coordinates | {"score": score, "null_score": null} | self.session_values(), RUN_TARGET, self.attrs
+        )
+
+    # growth -------------------------------------------------------------------------------------------------------
+
+    def grow(self, sessions: Sequence[str], ks: Sequence[int], R: int, n_shuffles: int) -> None:
+        """Make room for more ks, resamples or shuffles; this object keeps what there was.
+
+        In steps, each of which a kill may follow: the null's room, the scores', the ks'; then the new ks themselves.
+        """
+        if self.sessions != list(sessions):
+            raise StoreError(f"{self.path}: scores of the sessions {', '.join(self.sessions)}, not of this run's")
+        all_ks = self.ks + [k for k in ks if k not in self._positions]
+        shape = (
+            len(sessions),
+            max(len(all_ks), self._score.shape[1], self._null.shape[1]),
+            max(R, self._score.shape[2], self._null.shape[2]),
+        )
+        with naming_damage(self.path):
+            group = zarr.open_group(str(self.path), mode="r+")
+            for name, extent in (
+                ("null_score", (*shape, max(n_shuffles, self.n_shuffles))),
+                ("score", shape),
+                ("k", (len(all_ks),)),
+            ):
+                if group[name].shape != extent:
+                    group[name].resize(extent)
+            if len(all_ks) > len(self.ks):
+                group["k"][:] = np.array(all_ks, dtype=np.int64)
+
+
+def create_target(
+    run: Path, target: str, sessions: Sequence[str], attributes: dict[str, Any], n_shuffles: int, resample_chunk: int
+) -> None:
+    """Make the group of a target, without room for any score; it appears whole or not at all."""
+    if (run / target).exists():
+        raise StoreError(f"{run / target}: its metadata is lost; compute the target anew with rerun=True")
+    shuffle_chunk = min(max(1, -(-n_shuffles // SHUFFLE_CHUNK)) * SHUFFLE_CHUNK, MAX_SHUFFLE_CHUNK)
+    score_chunks = {"session": 1, "k": 1, "resample": resample_chunk, "shuffle": shuffle_chunk}
+    sizes = {"session": len(sessions), "k": 0, "resample": 0, "shuffle": 0}
+    with building_group(run, target) as temporary:
+        group = zarr.open_group(str(temporary), mode="w", attributes=attributes | {COLUMNS_WHOLE: True})
+        for name, variable in RUN_TARGET.items():
+            is_score = name in ("score", "null_score")
+            chunks = score_chunks if is_score else sizes | {"k": K_CHUNK}
+            array = stores.create_array(
+                group,
+                name,
+                dims=variable.dims,
+                shape=tuple(sizes[dim] for dim in variable.dims),
+                dtype=variable.dtype,
+                chunks=tuple(chunks[dim] for dim in variable.dims),
+                attributes=variable.attributes() | ({"on_disk": ON_DISK} if is_score else {}),
+            )
+            if variable.dims == ("session",):
+                array[:] = np.array(sessions, dtype=object) if name == "session" else array[:]
+
+
+def _write_column(folder: Path, name: str, values: np.ndarray) -> None:
+    """Write what is one value a session, in one step; an array whose metadata is damaged is made anew."""
+    variable = RUN_TARGET[name]
+    with zarr.config.set({"array.write_empty_chunks": True}):  # Zarr does not note it in the array
+        try:
+            array = zarr.open_array(str(folder / name), mode="r+")
+        except Exception:  # damaged metadata raises many kinds
+            array = stores.create_array(
+                zarr.open_group(str(folder), mode="r+"), name, dims=variable.dims, shape=values.shape,
+                dtype=variable.dtype, attributes=variable.attributes(),
+            )  # fmt: skip
+        array[:] = values
+
+
+@contextlib.contextmanager
+def building_group(run: Path, name: str) -> Iterator[Path]:
+    """Give a temporary folder to build a group of a store in; it gets its name in the store when all went well."""
+    temporary = stores.partial_of(run)  # outside the store, where it cannot be taken for a group
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(run / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def naming_damage(where: Path, remedy: str = "compute the target anew with rerun=True") -> Iterator[None]:
+    """Say of what cannot be read, which raises many kinds, where it is and what to do."""
+    try:
+        yield
+    except (MesodaskError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
+        raise StoreError(f"{where}: cannot be read ({error!r}); {remedy}") from error
+
+
+def _to_disk(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(values), UNDEFINED, values)

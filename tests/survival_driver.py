@@ -1,0 +1,64 @@
+"""A driver of a run, to be killed: computes the curves of a simulated subject, and notes every task that is begun.
+
+Usage: survival_driver.py SUBJECT_FOLDER CACHE_DIR LOG SETTINGS_AS_JSON
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from mesodask import neuron_dropping_curves
+from mesodask.compute import runner
+from mesodask.simulate import SimulatedSubject
+
+PAUSE = 0.1  # s that every task takes longer, so that a kill meets some
+
+
+def noted(log: str, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Note that a task is begun, whole lines of many processes in one file, and run it."""
+    descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.write(descriptor, f"{key}\n".encode())
+    os.close(descriptor)
+    time.sleep(PAUSE)
+    return function(*arguments)
+
+
+@contextmanager
+def noting(log: Path) -> Iterator[None]:
+    """Let every task note that it is begun."""
+    original = runner.run_tasks
+
+    def run_tasks(client: Client, tasks: Iterable[runner.Task], *arguments: Any, **options: Any) -> Any:
+        told = (
+            dataclasses.replace(task, function=functools.partial(noted, str(log), task.key, task.function))
+            for task in tasks
+        )
+        return original(client, told, *arguments, **options)
+
+    runner.run_tasks = run_tasks
+    try:
+        yield
+    finally:
+        runner.run_tasks = original
+
+
+def main(folder: str, cache_dir: str, log: str, settings: str) -> None:
+    subject = SimulatedSubject.open(Path(folder))
+    with noting(Path(log)):
+        neuron_dropping_curves(
+            subject.eids, one=subject.one_dir, roicat_root=subject.roicat_root, cache_dir=cache_dir,
+            **json.loads(settings),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
