@@ -1,7 +1,7 @@
 """What many tests share: one small simulated subject, its sessions embedded, and one set of workers."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,14 +78,17 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[runner.Task]:
-    """Every task that reaches the runner."""
+    """Every task that the runner takes, as it takes it: the plan stays as lazy as it is."""
     tasks: list[runner.Task] = []
     original = runner.run_tasks
 
-    def count(client: Client, plan: object, *args: object, **options: object) -> object:
-        listed = list(plan)  # type: ignore[call-overload]
-        tasks.extend(listed)
-        return original(client, listed, *args, **options)  # type: ignore[arg-type]
+    def noted(plan: Iterable[runner.Task]) -> Iterator[runner.Task]:
+        for task in plan:
+            tasks.append(task)
+            yield task
+
+    def count(client: Client, plan: Iterable[runner.Task], *args: object, **options: object) -> object:
+        return original(client, noted(plan), *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "run_tasks", count)
     return tasks

@@ -6,7 +6,7 @@ Only the driver writes, and only whole chunks: one session, one k, RESAMPLE_CHUN
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,14 @@ class RunStore:
     # scores ---------------------------------------------------------------------------------------------------
 
     def reserve(
-        self, target: str, sessions: Sequence[str], ks: Sequence[int], R: int, n_shuffles: int, definition: str
+        self,
+        target: str,
+        sessions: Sequence[str],
+        ks: Sequence[int],
+        R: int,
+        n_shuffles: int,
+        definition: str,
+        null_resamples: int | None = None,
     ) -> None:
         """Make room for scores: create the target's arrays, or grow them; nothing that is there changes.
 
@@ -126,6 +133,9 @@ class RunStore:
             Numbers of resamples and shuffles wanted.
         definition : str
             Hash of the target's event and window.
+        null_resamples : int, optional
+            On how many resamples the null is wanted; on all of them by default. The largest number of all calls is
+            the group's attribute ``null_resamples``.
 
         Raises
         ------
@@ -145,6 +155,9 @@ class RunStore:
         new_ks = old_ks + [k for k in ks if k not in old_ks]
         n_resamples = max(R, group["score"].shape[2])
         n_columns = max(n_shuffles, group["null_score"].shape[3])
+        wanted = (R if null_resamples is None else min(R, null_resamples)) if n_shuffles else 0
+        if wanted > group.attrs.get("null_resamples", -1):
+            group.attrs["null_resamples"] = wanted
         shape = (len(sessions), len(new_ks), n_resamples)
         group["null_score"].resize((*shape, n_columns))
         group["score"].resize(shape)
@@ -176,7 +189,14 @@ class RunStore:
             group[name][session] = value
 
     def write_scores(
-        self, target: str, session: int, first: int, ks: Sequence[int], score: np.ndarray, null: np.ndarray
+        self,
+        target: str,
+        session: int,
+        first: int,
+        ks: Sequence[int],
+        score: np.ndarray | None,
+        null: np.ndarray,
+        first_shuffle: int = 0,
     ) -> None:
         """Store a block of scores.
 
@@ -187,22 +207,26 @@ class RunStore:
         session : int
             Index of the session.
         first : int
-            First resample of the block, a multiple of RESAMPLE_CHUNK.
+            First resample of the block.
         ks : sequence of int
             Numbers of neurons of the block.
-        score : numpy.ndarray, (len(ks), n_resamples)
-            NaN where the score is not defined.
+        score : numpy.ndarray, (len(ks), n_resamples), or None
+            NaN where the score is not defined; None where only the null was computed.
         null : numpy.ndarray, (len(ks), n_resamples, n_shuffles)
             The same, for null labels.
+        first_shuffle : int
+            First shuffle of the block.
         """
         group = zarr.open_group(str(self.path), mode="a")[target]
         position = {int(k): i for i, k in enumerate(group["k"][:])}
-        resamples = slice(first, first + score.shape[1])
+        resamples = slice(first, first + null.shape[1])
+        shuffles = slice(first_shuffle, first_shuffle + null.shape[2])
         for row, k in enumerate(ks):
-            # the score last: where it stands, its null stands too
+            # the score last: where it stands, the null that came with it stands too
             if null.shape[2]:
-                group["null_score"][session, position[k], resamples, : null.shape[2]] = _to_disk(null[row])
-            group["score"][session, position[k], resamples] = _to_disk(score[row])
+                group["null_score"][session, position[k], resamples, shuffles] = _to_disk(null[row])
+            if score is not None:
+                group["score"][session, position[k], resamples] = _to_disk(score[row])
 
     def extent(self, target: str) -> tuple[list[int], int, int]:
         """Tell what the store has room for: its ks, and the numbers of resamples and of shuffles."""
@@ -225,6 +249,44 @@ class RunStore:
             null = group["null_score"][session, :, :R, :n_shuffles][rows]
             missing |= np.isnan(null).any(axis=2)
         return missing
+
+    def null_resamples(self, target: str) -> int:
+        """Tell on how many resamples the null has been asked for; on all of them, where nothing else is noted."""
+        return stores.attributes(self.path, target).get("null_resamples", self.extent(target)[1])
+
+    def missing_by_k(
+        self, target: str, session: int, ks: Sequence[int], R: int, null_resamples: int, n_shuffles: int
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Find what is not computed yet of a session, one number of neurons after the other.
+
+        What the store has no room for yet is not computed either.
+
+        Yields
+        ------
+        k : int
+            Number of neurons.
+        data : numpy.ndarray, (R,) bool
+            True where the score is missing.
+        null : numpy.ndarray, (null_resamples, n_shuffles) bool
+            True where the null score is missing.
+        """
+        group = zarr.open_group(str(self.path), mode="r")[target]
+        position = {int(k): i for i, k in enumerate(group["k"][:])}
+        score, null_score = group["score"], group["null_score"]
+        for k in ks:
+            data, null = np.ones(R, dtype=bool), np.ones((null_resamples, n_shuffles), dtype=bool)
+            if k in position:
+                stored = score[session, position[k], :R]
+                data[: len(stored)] = np.isnan(stored)
+            if k in position and null.size:
+                stored = null_score[session, position[k], :null_resamples, :n_shuffles]
+                null[: stored.shape[0], : stored.shape[1]] = np.isnan(stored)
+            yield k, data, null
+
+    def sessions(self, target: str) -> xr.Dataset:
+        """Open what is one value a session: n_trials, performance, status, reason."""
+        dataset = stores.open_group(self.path, target, RUN_TARGET)
+        return dataset[[name for name, variable in RUN_TARGET.items() if variable.dims == ("session",)]].load()
 
     def scores(self, target: str) -> xr.Dataset:
         """Open the scores of a target, ks in ascending order, undefined scores as NaN.
