@@ -87,11 +87,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Share:
-    """What a run asks of one session and target."""
+    """What a run asks of one session and target; the status is that in the store when the run begins."""
 
     run: Run
     target: str
     session: int
+    status: str
     n_trials: int
     n_null: int
     fingerprint: str
@@ -190,11 +191,15 @@ def compute(runs: Sequence[Run], client: "Client | None", report: Progress) -> N
     shares = [share for run in runs for share in _shares(run)]
     left = {share.place: count_scores(share.missing()) for share in shares}
     for share in shares:
-        if left[share.place]:
-            _write_status(share, "partial")
+        if left[share.place] and share.status != "partial":
+            share.run.store.write_session(share.target, share.session, status="partial")
+    asked = dict(left)
     failures = _run_plan(shares, left, client, report) if any(left.values()) else []
     for share in shares:
-        _write_status(share, "partial" if left[share.place] or _more_is_missing(share) else "done")
+        # a session that was finished, and of which nothing was asked, is finished: it need not be read again
+        was = "partial" if asked[share.place] else share.status
+        if was != "done" and not left[share.place] and not _more_is_missing(share):
+            share.run.store.write_session(share.target, share.session, status="done")
     if failures:
         files = sorted({str(share.run.store.failures_file) for share in shares if left[share.place]})
         raise TasksFailedError(
@@ -205,15 +210,12 @@ def compute(runs: Sequence[Run], client: "Client | None", report: Progress) -> N
 
 def _shares(run: Run) -> Iterator[Share]:
     for target in run.settings.targets:
-        for session, eid in enumerate(run.eids):
+        statuses = run.store.sessions(target)["status"]
+        for session, (eid, status) in enumerate(zip(run.eids, statuses, strict=True)):
             attrs = run.store.feature_attributes(target, eid)
             if attrs["skipped"] == "":
-                yield Share(run, target, session, attrs["n_decoded"], attrs["n_null"], attrs["fingerprint"])
-
-
-def _write_status(share: Share, status: str) -> None:
-    if str(share.run.store.sessions(share.target)["status"].values[share.session]) != status:
-        share.run.store.write_session(share.target, share.session, status=status)
+                n_trials, n_null = attrs["n_decoded"], attrs["n_null"]
+                yield Share(run, target, session, str(status), n_trials, n_null, attrs["fingerprint"])
 
 
 def _more_is_missing(share: Share) -> bool:
@@ -221,9 +223,7 @@ def _more_is_missing(share: Share) -> bool:
     store = share.run.store
     ks, R, n_shuffles = store.extent(share.target)
     whole = Extent(tuple(sorted(ks)), R, store.null_resamples(share.target), min(n_shuffles, share.n_null))
-    # a session that was finished, and of which nothing is missing now, is finished: it need not be read again
-    before = str(store.sessions(share.target)["status"].values[share.session])
-    return before != "done" and whole != share.run.extent(share.n_null) and any(True for _ in share.missing(whole))
+    return whole != share.run.extent(share.n_null) and any(True for _ in share.missing(whole))
 
 
 # the plan -----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from mesodask.schema import FEATURES, RUN_TARGET, SCHEMA_VERSION, TRACKED, valid
 UNDEFINED = -1.0
 RESAMPLE_CHUNK = 10
 SHUFFLE_CHUNK = 100
+READ_AT_ONCE = 1 << 23  # null scores, 32 MB
 ON_DISK = "not computed yet: NaN; computed but undefined: -1"
 
 
@@ -272,21 +273,29 @@ class RunStore:
         """
         group = zarr.open_group(str(self.path), mode="r")[target]
         position = {int(k): i for i, k in enumerate(group["k"][:])}
-        score, null_score = group["score"], group["null_score"]
-        for k in ks:
-            data, null = np.ones(R, dtype=bool), np.ones((null_resamples, n_shuffles), dtype=bool)
-            if k in position:
-                stored = score[session, position[k], :R]
-                data[: len(stored)] = np.isnan(stored)
-            if k in position and null.size:
-                stored = null_score[session, position[k], :null_resamples, :n_shuffles]
-                null[: stored.shape[0], : stored.shape[1]] = np.isnan(stored)
-            yield k, data, null
+        # many chunks are read at once, which is quicker, but no more than fit a small memory
+        at_once = max(1, READ_AT_ONCE // max(1, null_resamples * n_shuffles))
+        for first in range(0, len(ks), at_once):
+            some = [k for k in ks[first : first + at_once] if k in position]
+            rows = [position[k] for k in some]
+            score = group["score"].oindex[session, rows, slice(R)] if rows else np.empty(0)
+            null_score = np.empty(0)
+            if rows and null_resamples * n_shuffles:
+                null_score = group["null_score"].oindex[session, rows, slice(null_resamples), slice(n_shuffles)]
+            for k in ks[first : first + at_once]:
+                data, null = np.ones(R, dtype=bool), np.ones((null_resamples, n_shuffles), dtype=bool)
+                if k in position:
+                    there = np.isnan(score[some.index(k)])
+                    data[: len(there)] = there
+                if k in position and null.size:
+                    there = np.isnan(null_score[some.index(k)])
+                    null[: there.shape[0], : there.shape[1]] = there
+                yield k, data, null
 
-    def sessions(self, target: str) -> xr.Dataset:
-        """Open what is one value a session: n_trials, performance, status, reason."""
-        dataset = stores.open_group(self.path, target, RUN_TARGET)
-        return dataset[[name for name, variable in RUN_TARGET.items() if variable.dims == ("session",)]].load()
+    def sessions(self, target: str) -> dict[str, np.ndarray]:
+        """Read what is one value a session, by name: n_trials, performance, status, reason."""
+        group = zarr.open_group(str(self.path), mode="r")[target]
+        return {name: group[name][:] for name, variable in RUN_TARGET.items() if variable.dims == ("session",)}
 
     def scores(self, target: str) -> xr.Dataset:
         """Open the scores of a target, ks in ascending order, undefined scores as NaN.
