@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,15 @@ Counts = dict[tuple[str, str], int]
 
 
 def cost_of_sessions(matching: Matching, analysis: Analysis, *, rerun: bool = False) -> RunCost:
-    """Estimate the cost of a run of sessions, embedded or not.
+    """Estimate the cost of a run of sessions, embedded or not."""
+    loads, notes = loads_of_sessions(matching, analysis, cache.decoding_folder(matching.folder), rerun=rerun)
+    return estimate(loads, analysis.settings, analysis.decoder, notes)
+
+
+def loads_of_sessions(
+    matching: Matching, analysis: Analysis, folder: Path, *, rerun: bool = False
+) -> tuple[list[Load], list[str]]:
+    """Tell what a run of sessions, embedded or not, would ask, and what is to be said about it.
 
     Parameters
     ----------
@@ -33,6 +42,8 @@ def cost_of_sessions(matching: Matching, analysis: Analysis, *, rerun: bool = Fa
         Which sessions and neurons.
     analysis : Analysis
         What is done with them.
+    folder : pathlib.Path
+        Where the run's store is, or shall be.
     rerun : bool
         Whether what is stored already would be forgotten.
     """
@@ -42,9 +53,8 @@ def cost_of_sessions(matching: Matching, analysis: Analysis, *, rerun: bool = Fa
     not_there = [eid for eid, path in paths.items() if not path.exists()]
     if not_there:
         note = f"{len(not_there)} of {len(paths)} sessions are not embedded yet, which is not counted here"
-        return estimate(list(expected.values()), analysis.settings, analysis.decoder, [note])
-    run = session_run(matching.tracked_neurons(), paths, analysis, cache.decoding_folder(matching.folder))
-    return _cost_of_run(run, expected, rerun)
+        return list(expected.values()), [note]
+    return _loads_of_run(session_run(matching.tracked_neurons(), paths, analysis, folder), expected, rerun)
 
 
 def cost_of_populations(run: Run, *, rerun: bool = False) -> RunCost:
@@ -55,12 +65,8 @@ def cost_of_populations(run: Run, *, rerun: bool = False) -> RunCost:
         for source in run.sources
         if isinstance(source, Population)
     }
-    return _cost_of_run(run, loads_of_trials(counts, run.tracked.sizes["neuron"], run.settings), rerun)
-
-
-def _cost_of_run(run: Run, expected: Mapping[tuple[str, str], Load], rerun: bool) -> RunCost:
-    notes = ["what is stored already is not counted"] if run.store.exists() and not rerun else []
-    return estimate(loads_of_run(run, expected, rerun=rerun), run.settings, run.decoder, notes)
+    loads, notes = _loads_of_run(run, loads_of_trials(counts, run.tracked.sizes["neuron"], run.settings), rerun)
+    return estimate(loads, run.settings, run.decoder, notes)
 
 
 def trials_of(infos: Sequence[alf.SessionInfo], one: Any) -> dict[str, dict[str, np.ndarray]]:
@@ -120,10 +126,10 @@ def loads_of_trials(counts: Counts, n_neurons: int, settings: NdcSettings) -> di
     return loads
 
 
-def loads_of_run(run: Run, expected: Mapping[tuple[str, str], Load], *, rerun: bool) -> list[Load]:
+def _loads_of_run(run: Run, expected: Mapping[tuple[str, str], Load], rerun: bool) -> tuple[list[Load], list[str]]:
     """Take into account what the run's store holds already."""
     if rerun or not run.store.exists():
-        return list(expected.values())
+        return list(expected.values()), []
     loads = []
     for target in run.settings.targets:
         for session, eid in enumerate(run.eids):
@@ -133,7 +139,7 @@ def loads_of_run(run: Run, expected: Mapping[tuple[str, str], Load], *, rerun: b
                 loads += [load] if load is not None else []
             elif attrs["skipped"] == "":
                 loads.append(_stored_load(run, target, session, attrs["n_decoded"]))
-    return loads
+    return loads, ["what is stored already is not counted"]
 
 
 def _stored_load(run: Run, target: str, session: int, n_trials: int) -> Load:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
 
-from mesodask import forecast, run_engine, sessions
+from mesodask import forecast, sessions
 from mesodask.errors import SettingsError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.populations import population_run, population_settings
 from mesodask.run_cost import RunCost
-from mesodask.run_engine import Progress, Run
+from mesodask.run_engine import Progress, carry_out
 from mesodask.run_sessions import Analysis, Matching, chosen_sessions, session_run
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
@@ -134,22 +134,16 @@ def neuron_dropping_curves(
         run = population_run(features, population_settings(features, settings, options), cache_dir, one, decoder)
         if dry_run:
             return forecast.cost_of_populations(run, rerun=rerun)
-        return _compute(run, client, rerun, progress or silent)
+        return carry_out(run, client, rerun=rerun, report=progress or silent)
     analysis = Analysis.of(resolve_settings(settings, options), trial_mask, decoder)
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     matching = Matching(chosen_sessions(eids, one), one, folder, roicat_root, tracked, neurons_only, neurons)
     if dry_run:
         return forecast.cost_of_sessions(matching, analysis, rerun=rerun)
-    paths = _embed(eids, one, folder, progress or silent)
+    paths = embed_all(eids, one, folder, progress or silent)
     run = session_run(matching.tracked_neurons(), paths, analysis, cache.decoding_folder(folder))
-    return _compute(run, client, rerun, progress or silent)
-
-
-def _compute(run: Run, client: "Client | None", rerun: bool, report: Progress) -> RunStore:
-    run_engine.prepare(run, rerun=rerun, report=report)
-    run_engine.compute([run], client, report)
-    return run.store
+    return carry_out(run, client, rerun=rerun, report=progress or silent)
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -164,7 +158,8 @@ def _refuse_with_features(**given: Any) -> None:
         )
 
 
-def _embed(eids: Sequence[str], one: Any, folder: Path, report: Progress) -> dict[str, Path]:
+def embed_all(eids: Sequence[str], one: Any, folder: Path, report: Progress) -> dict[str, Path]:
+    """Build the session stores that are not there yet, and give all paths, in the order of (date, number)."""
     infos = chosen_sessions(eids, one)
     paths = {}
     for done, info in enumerate(infos):

@@ -96,6 +96,7 @@ class Share:
     n_trials: int
     n_null: int
     fingerprint: str
+    grain: Grain
 
     @property
     def eid(self) -> str:
@@ -110,8 +111,7 @@ class Share:
     def missing(self, extent: Extent | None = None) -> Iterator[Piece]:
         """Read what is missing of what is asked for, or of another extent."""
         extent = extent or self.run.extent(self.n_null)
-        grain = grain_of(self.run.decoder)
-        return missing_pieces(self.run.store, self.target, self.session, extent, grain)
+        return missing_pieces(self.run.store, self.target, self.session, extent, self.grain)
 
 
 def checked_identity(decoder: Any, settings: NdcSettings) -> str | None:
@@ -171,6 +171,13 @@ def _attributes(run: Run) -> dict[str, Any]:
     }
 
 
+def carry_out(run: Run, client: "Client | None", *, rerun: bool, report: Progress) -> RunStore:
+    """Prepare and compute one run."""
+    prepare(run, rerun=rerun, report=report)
+    compute([run], client, report)
+    return run.store
+
+
 def compute(runs: Sequence[Run], client: "Client | None", report: Progress) -> None:
     """Compute what is missing of some runs, as one plan on one cluster, and write it as it arrives.
 
@@ -210,12 +217,13 @@ def compute(runs: Sequence[Run], client: "Client | None", report: Progress) -> N
 
 def _shares(run: Run) -> Iterator[Share]:
     for target in run.settings.targets:
-        statuses = run.store.sessions(target)["status"]
+        statuses = run.store.sessions(target)["status"].values
+        grain = grain_of(run.decoder, run.store.resample_chunk(target))
         for session, (eid, status) in enumerate(zip(run.eids, statuses, strict=True)):
             attrs = run.store.feature_attributes(target, eid)
             if attrs["skipped"] == "":
                 n_trials, n_null = attrs["n_decoded"], attrs["n_null"]
-                yield Share(run, target, session, str(status), n_trials, n_null, attrs["fingerprint"])
+                yield Share(run, target, session, str(status), n_trials, n_null, attrs["fingerprint"], grain)
 
 
 def _more_is_missing(share: Share) -> bool:
@@ -232,11 +240,10 @@ def _more_is_missing(share: Share) -> bool:
 def plan(shares: Sequence[Share], pace: Pace) -> Iterator[tuple[Share, Block]]:
     """Enumerate blocks lazily: session by session of each target, by what scores have taken so far."""
     for share in shares:
-        run, grain = share.run, grain_of(share.run.decoder)
         cost = partial(cost_of, pace=pace, target=share.target, n_trials=share.n_trials)
-        for pieces in cut_blocks(share.missing(), cost, grain):
+        for pieces in cut_blocks(share.missing(), cost, share.grain):
             store, target, eid = share.place
-            yield share, Block(store, target, eid, pieces, share.n_null, share.fingerprint, run.decoder)
+            yield share, Block(store, target, eid, pieces, share.n_null, share.fingerprint, share.run.decoder)
 
 
 def _run_plan(
@@ -284,7 +291,6 @@ def _run_plan(
 
 
 def _store_block(share: Share, block: Block, result: list[Scores], pace: Pace) -> None:
-    grain: Grain = grain_of(block.decoder)
     for piece, scores in zip(block.pieces, result, strict=True):
         score = None if scores.score is None else scores.score[None]
         share.run.store.write_scores(
@@ -294,7 +300,7 @@ def _store_block(share: Share, block: Block, result: list[Scores], pace: Pace) -
         n = len(piece.resamples)
         learn = partial(pace.learn, block.target, piece.k, n_trials=share.n_trials)
         learn(null=False, n=n * piece.data, seconds=scores.data_seconds)
-        learn(null=True, n=n * grain.batches(piece.shuffles), seconds=scores.null_seconds)
+        learn(null=True, n=n * share.grain.batches(piece.shuffles), seconds=scores.null_seconds)
 
 
 def _task(block: Block, settings: NdcSettings) -> "Task":

@@ -158,7 +158,7 @@ def record_sessions(store: RunStore, target: str, eids: Sequence[str]) -> None:
     stored = store.sessions(target)
     for session, eid in enumerate(eids):
         attrs = store.feature_attributes(target, eid)
-        before = str(stored["status"][session])
+        before = str(stored["status"].values[session])
         unfinished = before if before in ("partial", "done") else "partial"
         values = {
             "n_trials": attrs["n_decoded"],
@@ -166,7 +166,7 @@ def record_sessions(store: RunStore, target: str, eids: Sequence[str]) -> None:
             "reason": attrs["skipped"],
             "status": "skipped" if attrs["skipped"] else unfinished,
         }
-        new = {n: v for n, v in values.items() if not _same(stored[n][session], v)}
+        new = {n: v for n, v in values.items() if not _same(stored[n].values[session], v)}
         if new:
             store.write_session(target, session, **new)
 

@@ -102,9 +102,9 @@ class Grain:
         return range(shuffles.start, min(shuffles.stop, (shuffles.start // self.shuffles + n) * self.shuffles))
 
 
-def grain_of(decoder: object | None) -> Grain:
+def grain_of(decoder: object | None, resample_chunk: int = RESAMPLE_CHUNK) -> Grain:
     """Tell what may be cut: a user's decoder fits every label vector alone, the default one a batch at once."""
-    return Grain() if decoder is None else Grain(shuffles=1)
+    return Grain(resample_chunk, NULL_BATCH if decoder is None else 1)
 
 
 # what is missing ----------------------------------------------------------------------------------------------

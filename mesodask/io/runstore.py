@@ -251,6 +251,10 @@ class RunStore:
             missing |= np.isnan(null).any(axis=2)
         return missing
 
+    def resample_chunk(self, target: str) -> int:
+        """Tell how many resamples a chunk of the target's arrays holds; blocks of them are the cheapest to write."""
+        return zarr.open_array(str(self.path / target / "score"), mode="r").chunks[2]
+
     def null_resamples(self, target: str) -> int:
         """Tell on how many resamples the null has been asked for; on all of them, where nothing else is noted."""
         return stores.attributes(self.path, target).get("null_resamples", self.extent(target)[1])
@@ -292,10 +296,11 @@ class RunStore:
                     null[: there.shape[0], : there.shape[1]] = there
                 yield k, data, null
 
-    def sessions(self, target: str) -> dict[str, np.ndarray]:
-        """Read what is one value a session, by name: n_trials, performance, status, reason."""
+    def sessions(self, target: str) -> xr.Dataset:
+        """Read what is one value a session: n_trials, performance, status, reason."""
         group = zarr.open_group(str(self.path), mode="r")[target]
-        return {name: group[name][:] for name, variable in RUN_TARGET.items() if variable.dims == ("session",)}
+        names = [name for name, variable in RUN_TARGET.items() if variable.dims == ("session",)]
+        return xr.Dataset({name: ("session", group[name][:]) for name in names})
 
     def scores(self, target: str) -> xr.Dataset:
         """Open the scores of a target, ks in ascending order, undefined scores as NaN.
