@@ -231,4 +231,4 @@ def _cost(matched: Sequence[xr.Dataset], one: Any, folder: Path, analysis: Analy
             continue
         loads += found
         notes |= dict.fromkeys(remarks)
-    return run_cost.estimate(loads, analysis.settings, analysis.decoder, list(notes))
+    return run_cost.estimate(loads, analysis.settings, analysis.decoder, list(notes), n_runs=len(matched))

@@ -23,8 +23,8 @@ CALIBRATION_SECONDS = 3.0  # about what is spent on timing scores
 WORKER_BYTES = 290e6  # a worker with everything imported (benchmarks/bench_ndc.py), before it has read features
 FEATURES_IN_MEMORY = 4  # sets of features that a worker keeps
 COPIES = 3  # of the features that are at work: as they are read, a subset, and that subset standardised
-FILES_PER_FEATURES = 10  # metadata and chunks of a session and target beside its scores
-COMPRESSED = 0.93  # size of stored float32 against plain; scores have few bits that repeat
+FILES_PER_FEATURES, FILES_PER_TARGET, FILES_PER_RUN = 11, 20, 20  # metadata and small arrays
+COMPRESSED = 0.9  # size of stored numbers against plain ones; scores have few bits that repeat
 HOURS_TO_WAIT = 1.0  # as many workers are suggested as bring the run to its end in about this time
 TASKS_PER_WORKER = 20  # but no more than can be kept busy
 
@@ -98,6 +98,8 @@ class RunCost:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if not self.n_scores:
+            return "\n".join(["nothing to compute: all scores are stored", *self.notes])
         hours = self.core_seconds / 3600
         mean = f" of {self.core_seconds / self.n_tasks:.3g} s" if self.n_tasks else ""
         return "\n".join(
@@ -152,6 +154,8 @@ def estimate(
     settings: NdcSettings,
     decoder: Any = None,
     notes: Sequence[str] = (),
+    *,
+    n_runs: int = 1,
     pace: Pace | None = None,
 ) -> RunCost:
     """Estimate the cost of some loads, of one run or of several with the same settings.
@@ -166,6 +170,8 @@ def estimate(
         A user's classifier.
     notes : sequence of str
         What else is to be said.
+    n_runs : int
+        Number of run stores that the loads go to.
     pace : Pace, optional
         How long scores take; measured here by default (:func:`calibrate`).
 
@@ -183,27 +189,31 @@ def estimate(
     if pace is None:
         pace = calibrate(loads, settings, decoder)
         notes = (*notes, "timed on simulated trials, on one core of this machine")
-    grain = grain_of(decoder)
     n_scores = n_tasks = 0
     seconds = 0.0
     alike: dict[Load, tuple[int, int, float]] = {}  # what is asked in the same way many times is enumerated once
     for load in loads:
-        found = alike.get(load) if load.missing is None else None
-        if found is None:
-            scores, tasks, taken = 0, 0, 0.0
-            for _, block in plan_of_loads([load], pace, decoder):
-                tasks += 1
-                for piece in block:
-                    scores += piece.n_scores
-                    known = cost_of(piece, pace, load.target, load.n_trials)
-                    taken += known.of(piece, grain) if known is not None else 0.0
-            found = scores, tasks, taken
-            if load.missing is None:
-                alike[load] = found
-        n_scores, n_tasks, seconds = n_scores + found[0], n_tasks + found[1], seconds + found[2]
-    store_bytes, files = _store_size(loads)
+        if load.missing is not None or load not in alike:
+            alike[load] = _enumerate(load, pace, decoder)
+        scores, tasks, taken = alike[load]
+        n_scores, n_tasks, seconds = n_scores + scores, n_tasks + tasks, seconds + taken
+    store_bytes, files = _store_size(loads, n_runs)
     n_workers = int(np.clip(np.ceil(seconds / 3600 / HOURS_TO_WAIT), 1, max(1, n_tasks // TASKS_PER_WORKER)))
     return RunCost(n_scores, n_tasks, seconds, _worker_bytes(loads), store_bytes, files, n_workers, tuple(notes))
+
+
+def _enumerate(load: Load, pace: Pace, decoder: Any) -> tuple[int, int, float]:
+    """Count a load's scores, its tasks and their seconds, block by block."""
+    grain = grain_of(decoder)
+    n_scores = n_tasks = 0
+    seconds = 0.0
+    for _, block in plan_of_loads([load], pace, decoder):
+        n_tasks += 1
+        for piece in block:
+            n_scores += piece.n_scores
+            known = cost_of(piece, pace, load.target, load.n_trials)
+            seconds += known.of(piece, grain) if known is not None else 0.0
+    return n_scores, n_tasks, seconds
 
 
 def _worker_bytes(loads: Iterable[Load]) -> float:
@@ -211,15 +221,17 @@ def _worker_bytes(loads: Iterable[Load]) -> float:
     return WORKER_BYTES + 4 * largest * (FEATURES_IN_MEMORY + COPIES)
 
 
-def _store_size(loads: Iterable[Load]) -> tuple[float, int]:
+def _store_size(loads: Sequence[Load], n_runs: int) -> tuple[float, int]:
     """Bytes and files of the stores when they are finished."""
-    n_bytes, n_files = 0.0, 20
+    n_targets = len({load.target for load in loads})
+    n_files = n_runs * (FILES_PER_RUN + n_targets * FILES_PER_TARGET)
+    n_bytes = 500.0 * n_files
     for load in loads:
         extent = load.extent
         null = extent.null_resamples * extent.n_shuffles
         n_bytes += COMPRESSED * 4 * load.n_trials * load.n_neurons  # as many trials again may be kept and not decoded
         n_bytes += whole_batches(extent.n_shuffles) * load.n_trials / 4
-        n_bytes += len(extent.ks) * (8 * extent.R + COMPRESSED * 4 * null)
+        n_bytes += len(extent.ks) * COMPRESSED * (8 * extent.R + 4 * null) + 500 * FILES_PER_FEATURES
         chunks = -(-extent.R // RESAMPLE_CHUNK)
         if null:
             chunks += -(-extent.null_resamples // RESAMPLE_CHUNK) * -(-extent.n_shuffles // SHUFFLE_CHUNK)

@@ -1,7 +1,7 @@
 """Neuron-dropping curves on real workers: right, the same however they are computed, and never computed twice."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import zarr
 from distributed import Client, LocalCluster
+from runs import SMALL, Run, n_scores, pieces
 
 from mesodask import load_or_embed, neuron_dropping_curves, run_engine, run_features, simulate_subject, summarize
 from mesodask.compute import runner
@@ -24,45 +25,7 @@ from mesodask.settings import NdcSettings
 from mesodask.simulate import SimulatedSubject
 
 SCORES = ("score", "null_score")
-SMALL = {"ks": (4, 16), "R": 12, "n_label_shuffles": 19}
 ALL = 3 * 3 * 12 * (1 + 19)  # scores of one target: sessions x ks (n_shared is one) x resamples x label vectors
-Run = Callable[..., RunStore]
-
-
-def pieces(tasks: list[runner.Task]) -> list[tuple[Block, Piece]]:
-    """What was submitted, piece by piece."""
-    return [(task.arguments[0], piece) for task in tasks for piece in task.arguments[0].pieces]
-
-
-def n_scores(tasks: list[runner.Task]) -> int:
-    """How many scores were submitted, and none of them twice."""
-    found = pieces(tasks)
-    seen: set[tuple] = set()
-    for block, piece in found:
-        for r in piece.resamples:
-            labels = ([-1] if piece.data else []) + list(piece.shuffles)
-            one = {(block.target, block.eid, piece.k, r, label) for label in labels}
-            assert not one & seen
-            seen |= one
-    return len(seen)
-
-
-@pytest.fixture
-def run(subject: SimulatedSubject, sessions: list[xr.Dataset], client: Client, tmp_path: Path) -> Run:
-    """Runs curves of the shared subject in a cache of this test, on stores that are embedded already."""
-    data = tmp_path / "data"
-    data.mkdir(parents=True)
-    for session in sessions:
-        source = Path(session.encoding["source"])
-        (data / source.name).symlink_to(source)
-
-    def compute(**options: object) -> RunStore:
-        settings = SMALL | {"eids": subject.eids, "client": client} | options
-        return neuron_dropping_curves(
-            one=subject.one_dir, cache_dir=tmp_path, roicat_root=subject.roicat_root, **settings
-        )
-
-    return compute
 
 
 def test_scores_are_those_of_the_definition(run: Run, subject: SimulatedSubject) -> None:
