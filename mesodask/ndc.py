@@ -14,7 +14,7 @@ from mesodask import forecast, sessions
 from mesodask.errors import SettingsError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.populations import population_run, population_settings
+from mesodask.populations import population_run
 from mesodask.run_cost import RunCost
 from mesodask.run_engine import Progress, carry_out
 from mesodask.run_sessions import Analysis, Matching, chosen_sessions, session_run
@@ -131,7 +131,7 @@ def neuron_dropping_curves(
     """
     if features is not None:
         _refuse_with_features(eids=eids or None, tracked=tracked, neurons=neurons, trial_mask=trial_mask)
-        run = population_run(features, population_settings(features, settings, options), cache_dir, one, decoder)
+        run = population_run(features, cache_dir, one, decoder, settings, options)
         if dry_run:
             return forecast.cost_of_populations(run, rerun=rerun)
         return carry_out(run, client, rerun=rerun, report=progress or silent)

@@ -190,29 +190,17 @@ def _checked(name: str, dataset: xr.Dataset) -> Population:
 # the run ------------------------------------------------------------------------------------------------------
 
 
-def population_settings(
-    features: Mapping[str, xr.Dataset], settings: NdcSettings | None, options: Mapping[str, Any]
-) -> PopulationSettings:
-    """Turn the settings a user gives into those of populations, whose one target is named by :func:`target_of`."""
-    if settings is not None:
-        given = resolve_settings(settings, options).model_dump(exclude_unset=True)
-    else:
-        given = dict(options)
-    if "targets" in given:
-        raise SettingsError("targets: features= is decoded from its own labels; name them by the attribute target")
-    given = {name: value for name, value in given.items() if name != "null" or value is not None}
-    return PopulationSettings(targets=(target_of(features),), **given)
-
-
 def population_run(
     features: Mapping[str, xr.Dataset],
-    settings: PopulationSettings,
     cache_dir: str | Path | None,
     one: Any,
     decoder: Any,
+    given: NdcSettings | None,
+    options: Mapping[str, Any],
 ) -> Run:
     """Describe the run of populations: nothing is computed or written; arguments as for the curves."""
     populations = check_populations(features)
+    settings = _settings(features, given, options)
     decoded_by = checked_identity(decoder, settings)
     folder = cache.cache_folder(cache_dir, alf.connect(one) if cache_dir is None else None)
     content: dict[str, Any] = {
@@ -226,3 +214,16 @@ def population_run(
     prefix = f"{populations[0].eid}{more}_{short_hash(content)}"
     store = RunStore(cache.decoding_folder(folder) / f"{prefix}.zarr")
     return Run(store, as_tracked(populations, features), populations, settings, decoder, decoded_by)
+
+
+def _settings(
+    features: Mapping[str, xr.Dataset], settings: NdcSettings | None, options: Mapping[str, Any]
+) -> PopulationSettings:
+    if settings is not None:
+        given = resolve_settings(settings, options).model_dump(exclude_unset=True)
+    else:
+        given = dict(options)
+    if "targets" in given:
+        raise SettingsError("targets: features= is decoded from its own labels; name them by the attribute target")
+    given = {name: value for name, value in given.items() if name != "null" or value is not None}
+    return PopulationSettings(targets=(target_of(features),), **given)

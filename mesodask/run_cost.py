@@ -24,7 +24,8 @@ WORKER_BYTES = 290e6  # a worker with everything imported (benchmarks/bench_ndc.
 FEATURES_IN_MEMORY = 4  # sets of features that a worker keeps
 COPIES = 3  # of the features that are at work: as they are read, a subset, and that subset standardised
 FILES_PER_FEATURES, FILES_PER_TARGET, FILES_PER_RUN = 11, 20, 20  # metadata and small arrays
-COMPRESSED = 0.9  # size of stored numbers against plain ones; scores have few bits that repeat
+COMPRESSED = 0.9  # size of stored scores against plain ones: few bits repeat
+FEATURES_COMPRESSED = 0.6  # of decoded trials; of deconvolved activity many values are the same
 HOURS_TO_WAIT = 1.0  # as many workers are suggested as bring the run to its end in about this time
 TASKS_PER_WORKER = 20  # but no more than can be kept busy
 
@@ -229,7 +230,7 @@ def _store_size(loads: Sequence[Load], n_runs: int) -> tuple[float, int]:
     for load in loads:
         extent = load.extent
         null = extent.null_resamples * extent.n_shuffles
-        n_bytes += COMPRESSED * 4 * load.n_trials * load.n_neurons  # as many trials again may be kept and not decoded
+        n_bytes += FEATURES_COMPRESSED * 4 * load.n_trials * load.n_neurons
         n_bytes += whole_batches(extent.n_shuffles) * load.n_trials / 4
         n_bytes += len(extent.ks) * COMPRESSED * (8 * extent.R + 4 * null) + 500 * FILES_PER_FEATURES
         chunks = -(-extent.R // RESAMPLE_CHUNK)

@@ -23,7 +23,7 @@ def n_scores(tasks: list[runner.Task]) -> int:
     for block, piece in found:
         for r in piece.resamples:
             labels = ([-1] if piece.data else []) + list(piece.shuffles)
-            one = {(block.target, block.eid, piece.k, r, label) for label in labels}
+            one = {(block.store, block.target, block.eid, piece.k, r, label) for label in labels}
             assert not one & seen
             seen |= one
     return len(seen)
