@@ -20,7 +20,7 @@ from mesodask.run_scores import score_by_decoder, score_subset
 from mesodask.settings import NdcSettings
 
 CALIBRATION_SECONDS = 3.0  # about what is spent on timing scores
-WORKER_BYTES = 290e6  # a worker with everything imported (benchmarks/bench_ndc.py), before it has read features
+WORKER_BYTES = 350e6  # a worker with everything imported (benchmarks/bench_ndc.py), before it has read features
 FEATURES_IN_MEMORY = 4  # sets of features that a worker keeps
 COPIES = 3  # of the features that are at work: as they are read, a subset, and that subset standardised
 FILES_PER_FEATURES, FILES_PER_TARGET, FILES_PER_RUN = 11, 20, 20  # metadata and small arrays
