@@ -201,6 +201,9 @@ def population_run(
     """Describe the run of populations: nothing is computed or written; arguments as for the curves."""
     populations = check_populations(features)
     settings = _settings(features, given, options)
+    without = [population.eid for population in populations if population.trial_blocks is None]
+    if settings.null == "blockwise" and without:
+        raise SettingsError(f"null: blockwise needs block(trial), which {', '.join(without)} has not")
     decoded_by = checked_identity(decoder, settings)
     folder = cache.cache_folder(cache_dir, alf.connect(one) if cache_dir is None else None)
     content: dict[str, Any] = {

@@ -126,17 +126,17 @@ def missing_pieces(store: RunStore, target: str, session: int, extent: Extent, g
         target, session, extent.ks, extent.R, extent.null_resamples if extent.n_shuffles else 0, extent.n_shuffles
     )
     for k, data, null in missing:
-        yield from _pieces(k, data, null, grain)
+        yield from pieces_of(k, data, null, grain)
 
 
-def _pieces(k: int, data: np.ndarray, null: np.ndarray, grain: Grain) -> Iterator[Piece]:
+def pieces_of(k: int, data: np.ndarray, null: np.ndarray, grain: Grain) -> Iterator[Piece]:
     """Cut what is missing, data (R,) and null (null_resamples, n_shuffles), into rectangles.
 
     Examples
     --------
     >>> data, null = np.array([False, True, True]), np.ones((2, 150), dtype=bool)
     >>> null[0, :100] = False
-    >>> for piece in _pieces(8, data, null, Grain(shuffles=100)):
+    >>> for piece in pieces_of(8, data, null, Grain(shuffles=100)):
     ...     print(piece.resamples, piece.data, piece.shuffles)
     range(0, 1) False range(100, 150)
     range(1, 2) True range(0, 150)
@@ -279,7 +279,8 @@ def cut_blocks(
             known = cost(piece)
             head = _smallest(piece, grain) if known is None else _at_most(goal, piece, known, grain)
             takes = math.inf if known is None else known.of(head, grain)
-            if block and filled + takes > goal and (filled >= FULL * goal or known is None):
+            # what is too long, or of unknown length, is a block of its own; else a short one is made a little longer
+            if block and (takes > goal or (filled >= FULL * goal and filled + takes > goal)):
                 yield tuple(block)
                 block, filled = [], 0.0
                 left.append(piece)  # its cost may be known better by now

@@ -183,7 +183,7 @@ def test_blocks_of_a_population(own: Callable[..., RunStore]) -> None:
         for block in range(6):
             members = data["block"].values == block
             assert row[members].sum() == data["y"].values[members].sum()
-    with pytest.raises(SettingsError, match="needs blocks"):
+    with pytest.raises(SettingsError, match=r"needs block\(trial\), which a"):
         own({"a": data.drop_vars("block")}, null="blockwise")
 
 

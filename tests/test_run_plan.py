@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesodask.run_cost import Load, estimate, loads_of_counts, plan_of_loads
-from mesodask.run_plan import Cost, Extent, Grain, Pace, Piece, _pieces, cost_of, cut_blocks, fresh_pieces
+from mesodask.run_plan import Cost, Extent, Grain, Pace, Piece, cost_of, cut_blocks, fresh_pieces, pieces_of
 from mesodask.settings import NdcSettings
 
 Cell = tuple[int, int, int]  # k, resample, and shuffle or -1 for the data
@@ -43,7 +43,7 @@ def test_pieces_are_what_is_missing_in_whole_batches(of: tuple[np.ndarray, np.nd
     for r, s in zip(*np.nonzero(null), strict=True):
         first = s // batch * batch
         expected |= {(3, int(r), int(other)) for other in range(first, min(first + batch, null.shape[1]))}
-    found = cells(_pieces(3, data, null, Grain(5, batch)))
+    found = cells(pieces_of(3, data, null, Grain(5, batch)))
     assert len(found) == len(set(found))
     assert set(found) == expected
 
