@@ -127,9 +127,9 @@ def pairwise_curves(
         return _cost(matched, one, folder, analysis, rerun)
     report = progress or silent
     eids = list(dict.fromkeys(eid for pair in matched for eid in pair["session"].values.tolist()))
-    paths = embed_all(eids, one, folder, report)
+    paths, broken = _embed(eids, one, folder, report)
     results = cache.pairs_folder(folder, matched[0].attrs["subject"]) / "res"
-    runs, reasons = _prepare(matched, paths, results, analysis, rerun, report)
+    runs, reasons = _prepare(matched, paths, broken, results, analysis, rerun, report)
     ready = [run for run, reason in zip(runs, reasons, strict=True) if run is not None and not reason]
     try:
         run_engine.compute(ready, client, report)
@@ -156,9 +156,27 @@ def _analysis_of(pair: xr.Dataset, analysis: Analysis) -> Analysis:
     return replace(analysis, trial_mask={eid: masks[eid] for eid in pair["session"].values if eid in masks})
 
 
+def _embed(
+    eids: Sequence[str], one: Any, folder: Path, report: Progress
+) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
+    """Build the session stores: their paths, and of those that cannot be built or opened what is wrong with them."""
+    try:
+        return embed_all(eids, one, folder, report), {}
+    except MesodaskError:  # those that are built already are only opened now
+        paths: dict[str, Path] = {}
+        broken: dict[str, MesodaskError] = {}
+        for eid in eids:
+            try:
+                paths |= embed_all([eid], one, folder, silent)
+            except MesodaskError as error:
+                broken[eid] = error
+        return paths, broken
+
+
 def _prepare(
     matched: Sequence[xr.Dataset],
     paths: Mapping[str, Path],
+    broken: Mapping[str, MesodaskError],
     folder: Path,
     analysis: Analysis,
     rerun: bool,
@@ -171,6 +189,9 @@ def _prepare(
         report("pairs", number, len(matched))
         run, reason = None, ""
         try:
+            for eid in pair["session"].values:
+                if eid in broken:
+                    raise broken[eid]
             run = session_run(pair, paths, _analysis_of(pair, analysis), folder)
             run_engine.prepare(run, rerun=rerun, report=silent)
         except SettingsError:  # the user's mistake, and not the pair's fault

@@ -1,6 +1,7 @@
 """Neuron-dropping curves on real workers: right, the same however they are computed, and never computed twice."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,12 +92,23 @@ def test_coded_targets_rise_and_are_significant(run: Run) -> None:
 
 
 def test_finished_run_submits_nothing(run: Run, submitted: list[runner.Task]) -> None:
-    first = run(targets="choice")
+    calls: list[tuple[str, int, int]] = []
+    first = run(targets="choice", progress=lambda *report: calls.append(report))
     assert n_scores(submitted) == ALL
+    done = [(done, total) for stage, done, total in calls if stage == "curves: choice"]
+    assert done[0] == (0, ALL)
+    assert done[-1] == (ALL, ALL)
+    assert done == sorted(done)
     submitted.clear()
+    stored = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
+    began = time.process_time()
     second = run(targets="choice")
+    assert time.process_time() - began < 2
     assert submitted == []
     assert second.path == first.path
+    # and writes no score
+    later = {path: path.stat().st_mtime_ns for path in first.path.rglob("score/c/**/*")}
+    assert later == {path: mtime for path, mtime in stored.items() if path in later}
 
 
 def same_scores(one: RunStore, other: RunStore, targets: tuple[str, ...]) -> None:

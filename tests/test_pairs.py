@@ -88,6 +88,17 @@ def test_a_pair_that_cannot_be_decoded_harms_no_other(pairs: Pairs, subject: Sim
         pairs(min_per_class=150)
 
 
+def test_a_session_that_cannot_be_embedded_harms_no_other(copy: SimulatedSubject, client: Client) -> None:
+    damaged = next(copy.session_folder(copy.eids[0]).glob("alf/FOV_00/mpci.ROIActivityDeconvolved.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    where = {"one": copy.one_dir, "roicat_root": copy.roicat_root, "client": client}
+    found = pairwise_curves(copy.subject, **where, **SMALL)
+    assert damaged.name in found[0].reason
+    assert found[0].run is None
+    assert found[1].reason == ""
+    assert found[1].figure is not None
+
+
 def fail_for_the_first_session(block: Block, settings: NdcSettings, eid: str) -> list[Scores]:
     if block.eid == eid:
         raise RuntimeError("no such luck")
