@@ -150,9 +150,8 @@ def score_subset(
         batch = null_labels[first : first + NULL_BATCH]
         result = cross_val_details(X, np.column_stack([y, batch.T]), **how)
         part = range(max(first, wanted.start), min(first + NULL_BATCH, wanted.stop))
-        null[part.start - wanted.start : part.stop - wanted.start] = result.scores[1:][part.start - first :][
-            : len(part)
-        ]
+        found = result.scores[1:]
+        null[part.start - wanted.start : part.stop - wanted.start] = found[part.start - first : part.stop - first]
         unconverged += int(result.unconverged[1:].sum())
     return SubsetScores(score, null, unconverged, middle - start, time.perf_counter() - middle)
 

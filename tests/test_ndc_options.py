@@ -19,7 +19,7 @@ from mesodask.cli.commands import ALL
 from mesodask.compute import runner
 from mesodask.errors import DataError, NothingToDecodeError, SettingsError, TrackingError
 from mesodask.io.runstore import RunStore
-from mesodask.numerics import seeds
+from mesodask.numerics import crossval, seeds
 from mesodask.numerics.crossval import cross_val_scores
 from mesodask.numerics.nulls import null_labels
 from mesodask.run_plan import Piece
@@ -223,6 +223,24 @@ def test_wrong_populations(
 
 
 # the same numbers, however a plan is cut ----------------------------------------------------------------------
+
+
+def test_a_batch_is_computed_whole_whatever_part_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shape decides the last bits of its scores, which few populations would show."""
+    data = population(3, n_neurons=5)
+    y = data["y"].values
+    labels = null_labels("permute", y, range(150), key=("cut",)).T
+    columns: list[int] = []
+    original = crossval.cross_val_details
+
+    def note(X: np.ndarray, Y: np.ndarray, **how: object) -> object:
+        columns.append(Y.shape[1])
+        return original(X, Y, **how)
+
+    monkeypatch.setattr(crossval, "cross_val_details", note)
+    for data_too, shuffles in ((True, range(3)), (False, range(37, 120)), (True, range(0)), (False, range(100, 101))):
+        score_subset(data["X"].values, y, labels, Piece(5, range(1), data_too, shuffles), {"n_splits": 2})
+    assert columns == [1, 101, 101, 51, 1, 51]
 
 
 def test_a_cut_piece_scores_as_the_whole() -> None:
