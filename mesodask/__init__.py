@@ -15,6 +15,7 @@ best_session_subsets          for every number of sessions, those that share the
 consecutive_pairs             the neurons of each two sessions that follow each other
 trial_features                session + rows -> one z-scored windowed mean a trial and neuron
 neuron_dropping_curves        score against number of neurons, with a null for every score
+pairwise_curves               the same for each two sessions that follow each other
 summarize, k_star             means, intervals, p-values and k* of a run
 plot_ndc                      the curves of a run
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
@@ -37,6 +38,7 @@ _HOME_OF = {
     "consecutive_pairs": "session_choice",
     "trial_features": "features",
     "neuron_dropping_curves": "ndc",
+    "pairwise_curves": "pairs",
     "summarize": "summary",
     "k_star": "summary",
     "plot_ndc": "figures",
@@ -50,6 +52,7 @@ __all__ = [
     "k_star",
     "load_or_embed",
     "neuron_dropping_curves",
+    "pairwise_curves",
     "plot_ndc",
     "plot_tracking",
     "simulate_subject",
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from mesodask.features import trial_features
     from mesodask.figures import plot_ndc, plot_tracking
     from mesodask.ndc import neuron_dropping_curves
+    from mesodask.pairs import pairwise_curves
     from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed
     from mesodask.simulate import simulate_subject

@@ -1,65 +1,73 @@
 """Neuron-dropping curves: how well a population decodes behaviour, against the number of its neurons.
 
-Settings become a plan of independent tasks, each one session x one target x a block of resamples over all numbers of
-neurons. A task reads its features from the run store and returns scores; this process alone writes them.
+Arguments become a run: sessions are embedded, neurons matched, trials masked, and what names the run is hashed. The
+engine (:mod:`mesodask.run_engine`) does the rest.
 """
 
-import json
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
 import xarray as xr
 
-from mesodask import run_features, sessions, tracking
-from mesodask.errors import SettingsError, TasksFailedError, TrackingError
-from mesodask.io import alf, cache, stores
+from mesodask import forecast, sessions
+from mesodask.errors import SettingsError
+from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.numerics.decoder_identity import decoder_identity
-from mesodask.run_scores import Block, score_block
-from mesodask.settings import TARGETS, NdcSettings, short_hash
+from mesodask.populations import population_run
+from mesodask.run_cost import RunCost
+from mesodask.run_engine import Progress, carry_out
+from mesodask.run_sessions import Analysis, Matching, chosen_sessions, session_run
+from mesodask.selection import Narrowing
+from mesodask.settings import NdcSettings, resolve_settings
+from mesodask.trial_masks import TrialMask
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from mesodask.compute.runner import Failure, Task
 
-logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a stage, what is done of it, and its total."""
-
-
+@overload
 def neuron_dropping_curves(
-    eids: Sequence[str],
+    eids: Sequence[str] = (), *, dry_run: Literal[False] = False, **arguments: Any
+) -> RunStore: ...
+@overload
+def neuron_dropping_curves(eids: Sequence[str] = (), *, dry_run: Literal[True], **arguments: Any) -> RunCost: ...
+def neuron_dropping_curves(
+    eids: Sequence[str] = (),
     *,
+    features: Mapping[str, xr.Dataset] | None = None,
     one: Any = None,
     cache_dir: str | Path | None = None,
     roicat_root: str | Path | None = None,
     tracked: xr.Dataset | None = None,
     neurons_only: bool = True,
+    neurons: Narrowing = None,
+    trial_mask: TrialMask = None,
     client: "Client | None" = None,
     rerun: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
     decoder: Any = None,
     settings: NdcSettings | None = None,
     **options: Any,
-) -> RunStore:
+) -> RunStore | RunCost:
     """Score populations of growing size, with a null distribution for every score.
 
     For each session, target and resample r, a random order of the shared neurons gives nested subsets of k neurons;
     each is scored by cross-validation (:func:`mesodask.numerics.crossval.cross_val_scores`), once with the trials'
     labels and once with each of the null label vectors. A second call with more ks, resamples, shuffles or targets
-    computes the blocks in which anything is missing, and no others; what is finished stays bit for bit.
+    computes the missing scores, and no others; what is finished stays bit for bit.
 
     Parameters
     ----------
     eids : sequence of str
         One session, which is decoded from all its neurons, or several of one subject, decoded from the neurons that
         they share.
+    features : mapping of str to xarray.Dataset, optional
+        In place of eids: populations that did not come from ALF, by name, each with ``X(trial, neuron)``,
+        ``y(trial)`` of 0 and 1, and ``block(trial)`` for the null "blockwise". Several are several days of the same
+        neurons, in the same order. What is decoded is called by their attribute ``target``, or "labels"; the null is
+        "circular" by default. X is z-scored per neuron.
     one : One, path-like or None
         A ONE, a folder with ONE tables, or None for the user's default.
     cache_dir : path-like, optional
@@ -70,12 +78,20 @@ def neuron_dropping_curves(
         Takes these neurons (see :func:`mesodask.track_neurons`) and does not match any.
     neurons_only : bool
         Leave out, before anything else, the ROIs that are not flagged as cells.
+    neurons : array, str, sequence of str, or mapping, optional
+        Only these neurons: Allen acronyms, or for one session a mask over its ROIs or rows of its store, or a mapping
+        of eid to any of these (see :func:`mesodask.selection.masks`).
+    trial_mask : numpy.ndarray, (n_trials,) bool, or mapping of eid to such, optional
+        Trials of the session that may be used; sessions that a mapping does not name keep all.
     client : distributed.Client, optional
         Where to compute; by default workers are started on this machine, and stopped at the end.
     rerun : bool
         Forget the stored scores of these targets and compute them anew.
+    dry_run : bool
+        Compute and write nothing, no session store either: tell what the run would cost. Until sessions are embedded
+        and their features stored, trials are counted in the trials tables alone.
     progress : callable(stage, done, total), optional
-        Called as the work goes on.
+        Called as the work goes on; of the curves, scores are counted.
     decoder : scikit-learn classifier or pipeline, optional
         Takes the place of the logistic regression (see :func:`mesodask.numerics.crossval.cross_val_details`), at its
         own speed; set its penalty in it, not by C. Its class, parameters and package versions make another run, and
@@ -88,7 +104,8 @@ def neuron_dropping_curves(
     Returns
     -------
     RunStore
-        The run on disk; :func:`mesodask.summarize` and :func:`mesodask.plot_ndc` take it.
+        The run on disk; :func:`mesodask.summarize` and :func:`mesodask.plot_ndc` take it. For a dry run its
+        :class:`mesodask.run_cost.RunCost`.
 
     Raises
     ------
@@ -106,249 +123,64 @@ def neuron_dropping_curves(
         The cluster is gone; all that was computed is stored.
     TasksFailedError
         Some tasks failed for good; all else is stored, and ``failures.jsonl`` beside the store has the tracebacks.
+
+    Examples
+    --------
+    A population of one's own, here noise:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> data = xr.Dataset({"X": (("trial", "neuron"), rng.normal(size=(60, 12))), "y": ("trial", np.arange(60) % 2)})
+    >>> cost = neuron_dropping_curves(features={"noise": data}, ks=(4, 8), R=20, dry_run=True, cache_dir="no-folder")
+    >>> cost.n_scores == 3 * 20 * (1 + 59)  # a circular null of 60 trials has 59 shifts
+    True
     """
-    if settings is not None and options:
-        raise SettingsError(f"both settings= and {', '.join(options)} are given; give all settings in one way")
-    settings = settings or NdcSettings(**options)
-    decoded_by = _checked_identity(decoder, settings)
+    if features is not None:
+        _refuse_with_features(eids=eids or None, tracked=tracked, neurons=neurons, trial_mask=trial_mask)
+        run = population_run(features, cache_dir, one, decoder, settings, options)
+        if dry_run:
+            return forecast.cost_of_populations(run, rerun=rerun)
+        return carry_out(run, client, rerun=rerun, report=progress or silent)
+    analysis = Analysis.of(resolve_settings(settings, options), trial_mask, decoder)
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
-    report = progress or _silent
-    paths = _embed(eids, one, folder, client, report)
-    tracked = _shared_neurons(paths, one, roicat_root, tracked, neurons_only)
-    session_paths = [paths[eid] for eid in tracked["session"].values]
-    store = RunStore(cache.run_store(folder, run_prefix(tracked, session_paths, settings, decoded_by)))
-    with store.writing():
-        store.create(tracked)
-        if rerun:
-            store.forget(settings.targets)
-        store.update_attributes(_run_attributes(tracked, settings, decoded_by))
-        store.failures_file.unlink(missing_ok=True)
-        _check_features(store, tracked, settings)
-        run_features.prepare(store, tracked, session_paths, settings, report)
-        _compute(store, tracked, settings, decoder, client, report)
-    return store
+    matching = Matching(chosen_sessions(eids, one), one, folder, roicat_root, tracked, neurons_only, neurons)
+    if dry_run:
+        return forecast.cost_of_sessions(matching, analysis, rerun=rerun)
+    paths = embed_all(eids, one, folder, client, progress or silent)
+    run = session_run(matching.tracked_neurons(), paths, analysis, cache.decoding_folder(folder))
+    return carry_out(run, client, rerun=rerun, report=progress or silent)
 
 
-def _checked_identity(decoder: Any, settings: NdcSettings) -> str | None:
-    """Text that identifies a user's decoder; None for the default. What cannot be used raises before any work."""
-    if decoder is None:
-        return None
-    from mesodask.numerics.decoders import check_decoder
-
-    check_decoder(decoder, settings.metric, settings.C)
-    return decoder_identity(decoder)
+def silent(stage: str, done: int, total: int) -> None:
+    """Report to nobody."""
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    pass
+def _refuse_with_features(**given: Any) -> None:
+    refused = [name for name, value in given.items() if value is not None]
+    if refused:
+        raise SettingsError(
+            f"features= brings its own neurons and trials, and does not go with {', '.join(refused)}; narrow X and y"
+        )
 
 
-def _embed(eids: Sequence[str], one: Any, folder: Path, client: "Client | None", report: Progress) -> dict[str, Path]:
-    if not eids:
-        raise TrackingError("no session given; give one eid or more")
-    infos = alf.in_date_order([alf.session_info(one, eid) for eid in eids])
-    if len(infos) > 1:
-        tracking.check_sessions(infos)
-    # the raster's order is no part of decoding
+def embed_all(
+    eids: Sequence[str], one: Any, folder: Path, client: "Client | None", report: Progress
+) -> dict[str, Path]:
+    """Build the session stores that are not there yet, and give all paths, in the order of (date, number).
+
+    Raises
+    ------
+    SessionsFailedError
+        Some of several cannot be built or opened.
+    """
+    infos = chosen_sessions(eids, one)
     sessions.load_or_embed(
         [info.eid for info in infos],
         one=one,
         cache_dir=folder,
-        rastermap=False,
+        rastermap=False,  # the raster's order is no part of decoding
         client=client,
         progress=lambda done, total: report("sessions", done, total),
     )
     return {info.eid: cache.session_store(folder, info.eid) for info in infos}
-
-
-def _shared_neurons(
-    paths: dict[str, Path],
-    one: Any,
-    roicat_root: str | Path | None,
-    tracked: xr.Dataset | None,
-    neurons_only: bool,
-) -> xr.Dataset:
-    if tracked is not None:
-        strangers = set(tracked["session"].values.tolist()) ^ set(paths)
-        if strangers:
-            raise TrackingError(f"the tracked neurons and the eids differ in sessions {', '.join(sorted(strangers))}")
-    elif len(paths) == 1:
-        tracked = tracking.all_neurons(sessions.open_session(*paths.values()), neurons_only=neurons_only)
-    else:
-        tracked = tracking.track_neurons(list(paths), one=one, roicat_root=roicat_root, neurons_only=neurons_only)
-    if tracked.sizes["neuron"] == 0 and len(paths) == 1:
-        raise TrackingError(f"session {next(iter(paths))} has no ROI that is flagged as a cell")
-    if tracked.sizes["neuron"] == 0:
-        raise TrackingError(
-            f"the {tracked.sizes['session']} sessions ({', '.join(tracked['date'].values)}) share no neuron; "
-            "check roicat_root, or choose sessions that lie closer together"
-        )
-    return tracked
-
-
-def run_prefix(
-    tracked: xr.Dataset, session_paths: Sequence[Path], settings: NdcSettings, decoder: str | None = None
-) -> str:
-    """Name a run: subject, first and last date, number of sessions, and a hash of all that changes a score.
-
-    `decoder` is the identity of a user's decoder; None is the default one, and leaves no mark in the hash.
-    """
-    content = {
-        "eids": tracked["session"].values.tolist(),
-        "uids": tracked["cluster_uid"].values.tolist(),
-        "rows": tracked["roi"].values.tolist(),
-        "signals": [stores.attributes(path)["signal_kind"] for path in session_paths],
-        "settings": settings.score_identity(),
-    }
-    identity = short_hash(content if decoder is None else content | {"decoder": decoder})
-    dates = tracked["date"].values
-    return f"{tracked.attrs['subject']}_{dates[0]}_{dates[-1]}_{len(dates)}_{identity}"
-
-
-def _run_attributes(tracked: xr.Dataset, settings: NdcSettings, decoder: str | None) -> dict[str, Any]:
-    from mesodask import __version__
-
-    return {
-        "kind": "neuron_dropping_curves",
-        "subject": tracked.attrs["subject"],
-        "settings": json.loads(settings.model_dump_json()),
-        "decoder": decoder,
-        "mesodask_version": __version__,
-    }
-
-
-# the plan -----------------------------------------------------------------------------------------------------
-
-
-def actual_ks(ks: Sequence[int], n_shared: int) -> list[int]:
-    """Numbers of neurons that are scored: those up to the shared ones, and that number itself.
-
-    Examples
-    --------
-    >>> actual_ks([8, 16, 32, 64], 40)
-    [8, 16, 32, 40]
-    """
-    return sorted({k for k in ks if k <= n_shared} | {n_shared})
-
-
-def _blocks(
-    store: RunStore, target: str, session: int, ks: Sequence[int], settings: NdcSettings, decoder: Any
-) -> Iterator[Block]:
-    """Blocks of a session and target that have anything missing."""
-    eid = str(store.tracked()["session"].values[session])
-    attrs = store.feature_attributes(target, eid)
-    n_shuffles = min(settings.n_label_shuffles, attrs["n_null"])
-    missing = store.missing(target, session, ks, settings.R, n_shuffles)  # (len(ks), R)
-    chunk = store.resample_chunk(target)
-    for first in range(0, settings.R, chunk):
-        resamples = range(first, min(first + chunk, settings.R))
-        wanted = tuple(k for k, row in zip(ks, missing[:, resamples.start : resamples.stop], strict=True) if row.any())
-        if wanted:
-            yield Block(str(store.path), target, eid, wanted, resamples, n_shuffles, attrs["fingerprint"], decoder)
-
-
-# the run ------------------------------------------------------------------------------------------------------
-
-
-def _compute(
-    store: RunStore,
-    tracked: xr.Dataset,
-    settings: NdcSettings,
-    decoder: Any,
-    client: "Client | None",
-    report: Progress,
-) -> None:
-    """Compute what is missing, write it as it arrives, and say in the store how far each session is."""
-    ks = actual_ks(settings.ks, tracked.sizes["neuron"])
-    eids = tracked["session"].values.tolist()
-    for target in settings.targets:
-        store.reserve(target, eids, ks, settings.R, settings.n_label_shuffles, TARGETS[target].definition())
-        run_features.record_sessions(store, target, eids)
-    run_features.check_anything_to_decode(store, settings.targets)
-    plan = {
-        target: [
-            block
-            for session, eid in enumerate(eids)
-            if run_features.is_decoded(store, target, eid)
-            for block in _blocks(store, target, session, ks, settings, decoder)
-        ]
-        for target in settings.targets
-    }
-    failures = _run_plan(store, eids, plan, settings, client, report) if any(plan.values()) else []
-    for target in settings.targets:
-        for session, eid in enumerate(eids):
-            if run_features.is_decoded(store, target, eid):
-                left = _anything_missing(store, target, session, eid)
-                store.write_session(target, session, status="partial" if left else "done")
-    if failures:
-        raise TasksFailedError(
-            f"{len(failures)} tasks failed, e.g. {failures[0].error}; all other scores are stored. Tracebacks are in "
-            f"{store.failures_file}; call again to try only what is missing"
-        )
-
-
-def _check_features(store: RunStore, tracked: xr.Dataset, settings: NdcSettings) -> None:
-    """Check the stored features of every target of which anything will be computed."""
-    ks = actual_ks(settings.ks, tracked.sizes["neuron"])
-    eids = tracked["session"].values.tolist()
-    for target in settings.targets:
-        attrs = [store.feature_attributes(target, eid) for eid in eids]
-        n_null = [min(settings.n_label_shuffles, one.get("n_null", 0)) for one in attrs]
-        decoded = [session for session, one in enumerate(attrs) if one.get("skipped", "") == ""]
-        if not stores.has_group(store.path, target) or any(
-            store.missing(target, session, ks, settings.R, n_null[session]).any() for session in decoded
-        ):
-            for eid in eids:
-                store.check_features(target, eid)
-
-
-def _anything_missing(store: RunStore, target: str, session: int, eid: str) -> bool:
-    """Tell whether any score that the store has room for is missing, also one that an earlier, larger run asked for."""
-    ks, R, n_shuffles = store.extent(target)
-    n_null = store.feature_attributes(target, eid)["n_null"]
-    return bool(store.missing(target, session, ks, R, min(n_shuffles, n_null)).any())
-
-
-def _run_plan(
-    store: RunStore,
-    eids: list[str],
-    plan: dict[str, list[Block]],
-    settings: NdcSettings,
-    client: "Client | None",
-    report: Progress,
-) -> "list[Failure]":
-    from mesodask.compute import cluster, runner
-
-    done = dict.fromkeys(plan, 0)
-    unconverged = 0
-
-    def on_result(task: "Task", result: tuple[np.ndarray, np.ndarray, int]) -> None:
-        nonlocal unconverged
-        block: Block = task.arguments[0]
-        score, null, n_bad = result
-        unconverged += n_bad
-        store.write_scores(block.target, eids.index(block.eid), block.resamples.start, block.ks, score, null)
-        done[block.target] += 1
-        report(f"curves: {block.target}", done[block.target], len(plan[block.target]))
-
-    def on_failure(failure: "Failure") -> None:
-        logger.error("task %s failed: %s", failure.task.key, failure.error)
-        store.note_failure({**failure.task.label, "error": failure.error, "traceback": failure.traceback})
-
-    for target, blocks in plan.items():
-        report(f"curves: {target}", 0, len(blocks))
-    tasks = (_task(block, settings) for blocks in plan.values() for block in blocks)
-    with nullcontext(client) if client is not None else cluster.local_client() as workers:
-        failures = runner.run_tasks(workers, tasks, on_result, on_failure=on_failure)
-    if unconverged:
-        logger.warning("%d fits did not converge; their scores are kept", unconverged)
-    return failures
-
-
-def _task(block: Block, settings: NdcSettings) -> "Task":
-    from mesodask.compute.runner import Task
-
-    name = short_hash([block.store, block.target, block.eid, list(block.ks), block.resamples.start, block.n_shuffles])
-    label = {"target": block.target, "eid": block.eid, "first_resample": block.resamples.start}
-    return Task(f"score-{block.target}-{block.resamples.start}-{name}", score_block, (block, settings), label)

@@ -7,8 +7,9 @@ second, which knows the trials of all sessions, marks the decoded trials and dra
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -20,7 +21,7 @@ from mesodask.io.runstore import RunStore
 from mesodask.numerics import nulls, seeds
 from mesodask.numerics.folds import make_folds
 from mesodask.numerics.labels import balanced_subset
-from mesodask.settings import TARGETS, NdcSettings
+from mesodask.settings import NdcSettings
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,85 @@ def whole_batches(n_shuffles: int) -> int:
     return -(-n_shuffles // NULL_BATCH) * NULL_BATCH
 
 
+class Source(Protocol):
+    """Where the features of a session come from: a session store, or a population of the user's."""
+
+    @property
+    def eid(self) -> str:
+        """The session's eid, or the population's name."""
+        ...
+
+    @property
+    def build_id(self) -> str:
+        """Text that changes whenever the features may have changed."""
+        ...
+
+    def features(self, targets: Sequence[str], settings: NdcSettings) -> list[xr.Dataset]:
+        """Compute the features of some targets, with attributes ``unusable``, ``dropped`` and ``performance``."""
+        ...
+
+    def trials(self) -> dict[str, np.ndarray]:
+        """Read the columns of the trials table; there may be none."""
+        ...
+
+    def blocks(self) -> np.ndarray | None:
+        """Read the block of every trial; None if there are no blocks."""
+        ...
+
+
+@dataclass(frozen=True)
+class SessionSource:
+    """Features from a session store.
+
+    Attributes
+    ----------
+    eid : str
+        The session.
+    path : pathlib.Path
+        Its store.
+    rows : numpy.ndarray, (n_neurons,) int
+        Rows of the store.
+    trial_mask : numpy.ndarray, (n_trials,) bool, optional
+        Trials that may be used.
+    """
+
+    eid: str
+    path: Path
+    rows: np.ndarray
+    trial_mask: np.ndarray | None = None
+
+    @property
+    def build_id(self) -> str:
+        """Id of the build of the session store."""
+        return stores.attributes(self.path)["build_id"]
+
+    def features(self, targets: Sequence[str], settings: NdcSettings) -> list[xr.Dataset]:
+        """Features of all targets; for a session that cannot give them, no trials and the reason in ``unusable``."""
+        session = sessions.open_session(self.path)
+        try:
+            datasets = features.session_features(
+                session, self.rows, targets, sampling=settings.sampling, trial_mask=self.trial_mask
+            )
+            performance = features.performance(session)
+        except DataError as error:  # no trials, or trials without a needed column
+            empty = {"X": np.empty((0, len(self.rows))), "y": np.empty(0), "trial_index": np.empty(0)}
+            attrs: dict[str, Any] = {"unusable": str(error), "dropped": {}, "performance": None}
+            return [schema.conform(empty, schema.FEATURES, attrs) for _ in targets]
+        share = performance if np.isfinite(performance) else None
+        return [dataset.assign_attrs(unusable="", performance=share) for dataset in datasets]
+
+    def trials(self) -> dict[str, np.ndarray]:
+        """Read the trials table."""
+        table = sessions.trials(sessions.open_session(self.path))
+        return {str(name): values.values for name, values in table.items()}
+
+    def blocks(self) -> np.ndarray | None:
+        """Read the probability of a stimulus on the left."""
+        return self.trials().get("probabilityLeft")
+
+
 def prepare(
-    store: RunStore,
-    tracked: xr.Dataset,
-    session_paths: Sequence[Path],
-    settings: NdcSettings,
-    report: Callable[[str, int, int], None],
+    store: RunStore, sources: Sequence[Source], settings: NdcSettings, report: Callable[[str, int, int], None]
 ) -> None:
     """Make sure that the store holds the features and null labels of all sessions and targets of a run.
 
@@ -51,10 +125,8 @@ def prepare(
     ----------
     store : RunStore
         The run.
-    tracked : xarray.Dataset
-        Its neurons.
-    session_paths : sequence of pathlib.Path
-        Session stores, in the order of ``tracked.session``.
+    sources : sequence of Source
+        Where the features of each session come from, in the order of ``tracked.session``.
     settings : NdcSettings
         Settings of the run.
     report : callable(stage, done, total)
@@ -65,14 +137,12 @@ def prepare(
     StoreError
         A session store was built anew since and gives other features than those the stored scores come from.
     """
-    eids = tracked["session"].values.tolist()
-    for done, (eid, path, rows) in enumerate(zip(eids, session_paths, tracked["roi"].values, strict=True)):
-        report("features", done, len(eids))
-        _store_features(store, eid, path, rows, settings)
-    report("features", len(eids), len(eids))
-    paths = dict(zip(eids, session_paths, strict=True))
+    for done, source in enumerate(sources):
+        report("features", done, len(sources))
+        _store_features(store, source, settings)
+    report("features", len(sources), len(sources))
     for target in settings.targets:
-        _finish_target(store, target, paths, settings)
+        _finish_target(store, target, sources, settings)
 
 
 def is_decoded(store: RunStore, target: str, eid: str) -> bool:
@@ -81,17 +151,28 @@ def is_decoded(store: RunStore, target: str, eid: str) -> bool:
 
 
 def record_sessions(store: RunStore, target: str, eids: Sequence[str]) -> None:
-    """Write the number of decoded trials, the performance and the reason of a skip of every session of a target."""
+    """Write the number of decoded trials, the performance and the reason of a skip of every session of a target.
+
+    What stands there already is not written again: a finished run that is called again is only read.
+    """
+    stored = store.sessions(target)
     for session, eid in enumerate(eids):
         attrs = store.feature_attributes(target, eid)
-        store.write_session(
-            target,
-            session,
-            n_trials=attrs["n_decoded"],
-            performance=np.nan if attrs["performance"] is None else attrs["performance"],
-            status="skipped" if attrs["skipped"] else "partial",
-            reason=attrs["skipped"],
-        )
+        before = str(stored["status"].values[session])
+        unfinished = before if before in ("partial", "done") else "partial"
+        values = {
+            "n_trials": attrs["n_decoded"],
+            "performance": np.nan if attrs["performance"] is None else attrs["performance"],
+            "reason": attrs["skipped"],
+            "status": "skipped" if attrs["skipped"] else unfinished,
+        }
+        new = {n: v for n, v in values.items() if not _same(stored[n].values[session], v)}
+        if new:
+            store.write_session(target, session, **new)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) or (one != one and other != other)  # NaN is NaN
 
 
 def check_anything_to_decode(store: RunStore, targets: Sequence[str]) -> None:
@@ -109,12 +190,12 @@ def check_anything_to_decode(store: RunStore, targets: Sequence[str]) -> None:
 # first pass: the features of each session ----------------------------------------------------------------------
 
 
-def _store_features(store: RunStore, eid: str, path: Path, rows: np.ndarray, settings: NdcSettings) -> None:
-    build_id = stores.attributes(path)["build_id"]
+def _store_features(store: RunStore, source: Source, settings: NdcSettings) -> None:
+    eid, build_id = source.eid, source.build_id
     pending = [t for t in settings.targets if store.feature_attributes(t, eid).get("build_id") != build_id]
     if not pending:
         return
-    for target, dataset in zip(pending, _session_features(path, rows, pending, settings), strict=True):
+    for target, dataset in zip(pending, source.features(pending, settings), strict=True):
         content = _content_hash(dataset)
         known = store.feature_attributes(target, eid).get("content")
         if known is None:
@@ -126,24 +207,8 @@ def _store_features(store: RunStore, eid: str, path: Path, rows: np.ndarray, set
         else:
             raise StoreError(
                 f"{store.path}: the features of {target} in session {eid} are not those its scores were computed "
-                f"from, since {path} was built anew; use rerun=True to compute this run again"
+                "from, since its session store was built anew; use rerun=True to compute this run again"
             )
-
-
-def _session_features(path: Path, rows: np.ndarray, targets: Sequence[str], settings: NdcSettings) -> list[xr.Dataset]:
-    """Features of all targets; for a session that cannot give them, no trials and the reason in ``unusable``."""
-    session = sessions.open_session(path)
-    try:
-        datasets = features.session_features(session, rows, targets, sampling=settings.sampling)
-        performance = features.performance(session)
-    except DataError as error:  # no trials, or trials without a needed column
-        empty = {"X": np.empty((0, len(rows))), "y": np.empty(0), "trial_index": np.empty(0)}
-        return [
-            schema.conform(empty, schema.FEATURES, {"unusable": str(error), "dropped": {}, "performance": None})
-            for _ in targets
-        ]
-    share = performance if np.isfinite(performance) else None
-    return [dataset.assign_attrs(unusable="", performance=share) for dataset in datasets]
 
 
 def _content_hash(dataset: xr.Dataset) -> str:
@@ -156,15 +221,20 @@ def _content_hash(dataset: xr.Dataset) -> str:
 # second pass: decoded trials and null labels --------------------------------------------------------------------
 
 
-def _finish_target(store: RunStore, target: str, paths: dict[str, Path], settings: NdcSettings) -> None:
+def _finish_target(store: RunStore, target: str, sources: Sequence[Source], settings: NdcSettings) -> None:
     wanted = whole_batches(settings.n_label_shuffles)
-    unfinished = [eid for eid in paths if store.feature_attributes(target, eid).get("n_null_asked", -1) < wanted]
+    eids = [source.eid for source in sources]
+    unfinished = [s for s in sources if store.feature_attributes(target, s.eid).get("n_null_asked", -1) < wanted]
     if not unfinished:
         return
-    labels = {eid: store.features(target, eid)["y"].values for eid in paths}
+    labels = {eid: store.features(target, eid)["y"].values for eid in eids}
     skipped = {eid: _skip_reason(store, target, eid, y, settings.min_per_class) for eid, y in labels.items()}
+    # a session that is skipped below, because its null is refused, counts here all the same: whether it is refused
+    # depends on how many shuffles are asked for, and the decoded trials of the others must not, or a run that grows
+    # would change the scores it has. The price is that the others may be cut to the trials of a session that is skipped
     sizes = {eid: int(np.bincount(y, minlength=2).min()) for eid, y in labels.items() if not skipped[eid]}
-    for eid in unfinished:
+    for source in unfinished:
+        eid = source.eid
         # until the end of this pass nothing of it counts, so that a kill in its middle is no harm
         store.update_features(target, eid, {"n_null_asked": -1})
         n_per_class = min(sizes.values()) if settings.equalize_trials and sizes else sizes.get(eid, 0)
@@ -175,7 +245,7 @@ def _finish_target(store: RunStore, target: str, paths: dict[str, Path], setting
             key = (settings.seed, "balance", eid, target)
             decoded[balanced_subset(labels[eid], n_per_class, key=key)] = True
             try:
-                null_labels = _draw_null(store, target, eid, paths[eid], decoded, wanted, settings)
+                null_labels = _draw_null(store, target, source, decoded, wanted, settings)
             except DataError as error:
                 reason = str(error)
         _write_decoded(store, target, eid, decoded, null_labels, wanted, reason)
@@ -192,9 +262,10 @@ def _skip_reason(store: RunStore, target: str, eid: str, y: np.ndarray, min_per_
 
 
 def _draw_null(
-    store: RunStore, target: str, eid: str, path: Path, decoded: np.ndarray, wanted: int, settings: NdcSettings
+    store: RunStore, target: str, source: Source, decoded: np.ndarray, wanted: int, settings: NdcSettings
 ) -> np.ndarray:
     """Null label vectors (n_null, n_trials), -1 where a trial is not decoded."""
+    eid = source.eid
     stored = store.features(target, eid)
     y = stored["y"].values[decoded]
     kind = settings.null_of(target)
@@ -202,14 +273,14 @@ def _draw_null(
     if n_null == 0:
         return np.empty((0, len(decoded)), dtype=np.int8)
     rows = stored["trial_index"].values[decoded]
-    table = {str(name): values.values for name, values in sessions.trials(sessions.open_session(path)).items()}
+    blocks = source.blocks() if kind == "blockwise" else None
     drawn = nulls.null_labels(
         kind,
         y,
         range(n_null),
         key=(settings.seed, "null", eid, target),
-        blocks=table["probabilityLeft"][rows],
-        pseudo=pseudo_session(table, target, rows, y, eid, settings) if kind == "pseudosession" else None,
+        blocks=None if blocks is None else blocks[rows],
+        pseudo=pseudo_session(source.trials(), target, rows, y, eid, settings) if kind == "pseudosession" else None,
     )
     labels = np.full((n_null, len(decoded)), -1, dtype=np.int8)
     labels[:, decoded] = drawn.T
@@ -259,4 +330,4 @@ def _write_decoded(
     }
     store.update_features(target, eid, attrs, arrays)
     if reason:
-        logger.warning("%s, session %s is skipped: %s", TARGETS[target].name, eid, reason)
+        logger.warning("%s, session %s is skipped: %s", target, eid, reason)

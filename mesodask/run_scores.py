@@ -1,21 +1,24 @@
-"""What a worker computes of a run: the scores of one block of resamples of a session and target."""
+"""What a worker computes of a run: the scores of one block of a session and target."""
 
+import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mesodask import run_features
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import seeds
+from mesodask.run_features import NULL_BATCH
+from mesodask.run_plan import Piece
 from mesodask.settings import NdcSettings
 
 
 @dataclass(frozen=True)
 class Block:
-    """What one task computes: a block of resamples of one session and target, over several ks.
+    """What one task computes: some scores of one session and target.
 
     Attributes
     ----------
@@ -23,12 +26,10 @@ class Block:
         Path of the run store.
     target, eid : str
         What is decoded, and from which session.
-    ks : tuple of int
-        Numbers of neurons, ascending.
-    resamples : range
-        Resamples of the block.
-    n_shuffles : int
-        Null label vectors to score.
+    pieces : tuple of Piece
+        Which scores.
+    n_null : int
+        Null label vectors that the stored features hold.
     features : str
         Fingerprint of the features, so that a worker's copy in memory is never an old one.
     decoder : object or None
@@ -38,82 +39,144 @@ class Block:
     store: str
     target: str
     eid: str
-    ks: tuple[int, ...]
-    resamples: range
-    n_shuffles: int
+    pieces: tuple[Piece, ...]
+    n_null: int
     features: str
     decoder: Any = None
 
 
-def score_block(block: Block, settings: NdcSettings) -> tuple[np.ndarray, np.ndarray, int]:
-    """Compute the scores of one block; this is what a worker runs.
+@dataclass(frozen=True)
+class Scores:
+    """What a worker gives back for one piece.
 
-    Parameters
+    Attributes
     ----------
-    block : Block
-        What to compute.
-    settings : NdcSettings
-        Settings of the run.
-
-    Returns
-    -------
-    score : numpy.ndarray, (len(ks), n_resamples) float64
-        NaN where it is not defined.
-    null : numpy.ndarray, (len(ks), n_resamples, n_shuffles) float32
+    score : numpy.ndarray, (n_resamples,) float64, or None
+        NaN where it is not defined; None if only the null was asked for.
+    null : numpy.ndarray, (n_resamples, n_shuffles) float32
         The same for null labels.
     unconverged : int
         Fits that did not converge.
+    data_seconds, null_seconds : float
+        What the data's scores, and the null's, have taken.
     """
-    X, y, null_labels = _load_features(block.store, block.target, block.eid, block.features, block.n_shuffles)
-    score = np.empty((len(block.ks), len(block.resamples)))
-    null = np.empty((*score.shape, block.n_shuffles), dtype=np.float32)
-    unconverged = 0
-    for column, resample in enumerate(block.resamples):
+
+    score: np.ndarray | None
+    null: np.ndarray
+    unconverged: int
+    data_seconds: float
+    null_seconds: float
+
+
+def score_block(block: Block, settings: NdcSettings) -> list[Scores]:
+    """Compute the scores of one block, one result a piece; this is what a worker runs."""
+    X, y, null_labels = _load_features(block.store, block.target, block.eid, block.features, block.n_null)
+    _warm_up()
+    return [_score_piece(piece, block, settings, X, y, null_labels) for piece in block.pieces]
+
+
+@cache
+def _warm_up() -> None:
+    """Load what is compiled, once a process, so that the first scores of a worker are timed as all others are."""
+    from mesodask.numerics.crossval import cross_val_details
+
+    y = np.arange(8) % 2
+    cross_val_details(np.arange(16.0).reshape(8, 2), np.column_stack([y, 1 - y]), n_splits=2)
+
+
+def _score_piece(
+    piece: Piece, block: Block, settings: NdcSettings, X: np.ndarray, y: np.ndarray, null_labels: np.ndarray
+) -> Scores:
+    score = np.empty(len(piece.resamples))
+    null = np.empty((len(piece.resamples), len(piece.shuffles)), dtype=np.float32)
+    unconverged, data_seconds, null_seconds = 0, 0.0, 0.0
+    for row, resample in enumerate(piece.resamples):
         order = seeds.generator(settings.seed, "neurons", resample).permutation(X.shape[1])
         folds = run_features.fold_settings(settings, block.eid, block.target, resample)
         how = {**folds, "metric": settings.metric, "C": settings.C}
-        for row, k in enumerate(block.ks):
-            subset = X[:, order[:k]]
-            if block.decoder is None:
-                values, n_bad = _score_subset(subset, y, null_labels, how)
-            else:
-                values, n_bad = _score_by_decoder(subset, y, null_labels[: block.n_shuffles], how, block.decoder)
-            score[row, column], null[row, column] = values[0], values[1 : 1 + block.n_shuffles]
-            unconverged += n_bad
-    return score, null, unconverged
+        subset = X[:, order[: piece.k]]
+        if block.decoder is None:
+            part = score_subset(subset, y, null_labels, piece, how)
+        else:
+            part = score_by_decoder(subset, y, null_labels, piece, how, block.decoder)
+        score[row], null[row] = part.score, part.null
+        unconverged += part.unconverged
+        data_seconds += part.data_seconds
+        null_seconds += part.null_seconds
+    return Scores(score if piece.data else None, null, unconverged, data_seconds, null_seconds)
 
 
-def _score_subset(X: np.ndarray, y: np.ndarray, null_labels: np.ndarray, how: dict[str, Any]) -> tuple[np.ndarray, int]:
-    """Score the data's labels, then the null's in batches of fixed extent.
+class SubsetScores(NamedTuple):
+    """Scores of one subset of neurons; `score` is NaN where the data's was not asked for."""
+
+    score: float
+    null: np.ndarray
+    unconverged: int
+    data_seconds: float
+    null_seconds: float
+
+
+def score_subset(
+    X: np.ndarray, y: np.ndarray, null_labels: np.ndarray, piece: Piece, how: dict[str, Any]
+) -> SubsetScores:
+    """Score the data's labels, and the null's in batches of fixed extent.
 
     A batch is always computed whole, whatever part of it is asked for: the last bits of a score depend on the shape of
-    the matrix products it comes from, and growing a run must not change them.
+    the matrix products it comes from, and neither growing a run nor cutting its plan must change them.
+
+    Parameters
+    ----------
+    X : numpy.ndarray, (n_trials, k)
+        One subset of neurons.
+    y : numpy.ndarray, (n_trials,)
+        Labels of the data.
+    null_labels : numpy.ndarray, (n_null, n_trials)
+        All null label vectors there are.
+    piece : Piece
+        Whether the data's score is wanted, and which shuffles.
+    how : dict
+        Arguments of :func:`mesodask.numerics.crossval.cross_val_details`.
     """
     from mesodask.numerics.crossval import cross_val_details
 
-    data = cross_val_details(X, y[:, None], **how)
-    scores, unconverged = [data.scores], int(data.unconverged.sum())
-    for first in range(0, len(null_labels), run_features.NULL_BATCH):
-        batch = null_labels[first : first + run_features.NULL_BATCH]
+    start, score, unconverged = time.perf_counter(), np.nan, 0
+    if piece.data:
+        data = cross_val_details(X, y[:, None], **how)
+        score, unconverged = float(data.scores[0]), int(data.unconverged.sum())
+    middle = time.perf_counter()
+    null = np.empty(len(piece.shuffles))
+    wanted = piece.shuffles
+    for first in range(wanted.start // NULL_BATCH * NULL_BATCH, wanted.stop, NULL_BATCH):
+        batch = null_labels[first : first + NULL_BATCH]
         result = cross_val_details(X, np.column_stack([y, batch.T]), **how)
-        scores.append(result.scores[1:])
+        part = range(max(first, wanted.start), min(first + NULL_BATCH, wanted.stop))
+        found = result.scores[1:]
+        null[part.start - wanted.start : part.stop - wanted.start] = found[part.start - first : part.stop - first]
         unconverged += int(result.unconverged[1:].sum())
-    return np.concatenate(scores), unconverged
+    return SubsetScores(score, null, unconverged, middle - start, time.perf_counter() - middle)
 
 
-def _score_by_decoder(
-    X: np.ndarray, y: np.ndarray, null_labels: np.ndarray, how: dict[str, Any], decoder: Any
-) -> tuple[np.ndarray, int]:
-    """Score the data's and the null's labels by a user's decoder, which fits each alone: no batch to fill."""
+def score_by_decoder(
+    X: np.ndarray, y: np.ndarray, null_labels: np.ndarray, piece: Piece, how: dict[str, Any], decoder: Any
+) -> SubsetScores:
+    """Score by a user's decoder, which fits each label vector alone, seeded by its column: no batch to fill."""
     from mesodask.numerics.crossval import cross_val_details
 
-    result = cross_val_details(X, np.column_stack([y, null_labels.T]), **{**how, "decoder": decoder})
-    return result.scores, int(result.unconverged.sum())
+    start, wanted = time.perf_counter(), piece.shuffles
+    # a column of one class is never fitted: those before the wanted ones keep the others in their places
+    labels = np.zeros((1 + wanted.stop, len(y)), dtype=np.int8)
+    labels[0] = y  # makes the folds, also where its score is there already
+    labels[1 + wanted.start :] = null_labels[wanted.start : wanted.stop]
+    result = cross_val_details(X, labels.T, **{**how, "decoder": decoder})
+    each = (time.perf_counter() - start) / (1 + len(wanted))
+    unconverged = int(result.unconverged[0 if piece.data else 1 :].sum())
+    score = float(result.scores[0]) if piece.data else np.nan
+    return SubsetScores(score, result.scores[1 + wanted.start :], unconverged, each, each * len(wanted))
 
 
 @lru_cache(maxsize=4)
 def _load_features(
-    store: str, target: str, eid: str, fingerprint: str, n_shuffles: int
+    store: str, target: str, eid: str, fingerprint: str, n_null: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the decoded trials: X (n_trials, n_neurons), y (n_trials,), null labels (n_null, n_trials).
 
@@ -122,6 +185,5 @@ def _load_features(
     del fingerprint
     features = RunStore(Path(store)).features(target, eid)
     decoded = features["decoded"].values
-    n_null = min(run_features.whole_batches(n_shuffles), features.sizes.get("shuffle", 0))
     labels = features["null_label"][:n_null].values[:, decoded] if n_null else np.empty((0, decoded.sum()), np.int8)
     return features["X"].values[decoded], features["y"].values[decoded], labels

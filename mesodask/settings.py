@@ -88,6 +88,8 @@ class NdcSettings(_Frozen):
         Number of resamples: random subsets of neurons, each with folds of its own.
     n_label_shuffles : int
         Number of null label vectors; 0 for no null.
+    shuffle_resamples : int or None
+        The null is evaluated on the first so many resamples alone; None for all of them.
     null : str or None
         Kind of null for all targets; None takes each target's own.
     metric : {"auc", "accuracy"}
@@ -124,6 +126,7 @@ class NdcSettings(_Frozen):
     ks: tuple[PositiveInt, ...] = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
     R: PositiveInt = 50
     n_label_shuffles: Annotated[int, Field(ge=0)] = 100
+    shuffle_resamples: PositiveInt | None = None
     null: NullKind | None = None
     metric: Literal["auc", "accuracy"] = "auc"
     cv_splits: Annotated[int, Field(ge=2)] = 5
@@ -164,10 +167,63 @@ class NdcSettings(_Frozen):
         """Kind of null labels of a target."""
         return self.null or TARGETS[target].null
 
+    @property
+    def null_resamples(self) -> int:
+        """Number of resamples on which the null is evaluated."""
+        return self.R if self.shuffle_resamples is None else min(self.R, self.shuffle_resamples)
+
+    def definition(self, target: str) -> str:
+        """Eight hex digits that change when the definition of a target does."""
+        return TARGETS[target].definition()
+
     def score_identity(self) -> dict[str, Any]:
         """Give all settings that change a single score."""
-        more_of_the_same = {"targets", "ks", "R", "n_label_shuffles", "delta"}
+        more_of_the_same = {"targets", "ks", "R", "n_label_shuffles", "shuffle_resamples", "delta"}
         return self.model_dump(exclude=more_of_the_same) | {"algorithm": ALGORITHM_VERSION}
+
+
+class PopulationSettings(NdcSettings):
+    """Settings of curves of populations that did not come from ALF: one target, of any name, and no trials table.
+
+    Examples
+    --------
+    >>> PopulationSettings(targets="odour").null_of("odour")
+    'circular'
+    """
+
+    targets: tuple[str, ...] = ("labels",)
+    null: NullKind = "circular"
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _known_targets(cls, targets: str | Sequence[str]) -> tuple[str, ...]:
+        return (targets,) if isinstance(targets, str) else tuple(targets)
+
+    @model_validator(mode="after")
+    def _no_task(self) -> "PopulationSettings":
+        if self.null == "pseudosession":
+            raise ValueError(
+                "null 'pseudosession' simulates sessions of the IBL task, which features= knows nothing of; "
+                "take circular, permute or blockwise"
+            )
+        return self
+
+    def definition(self, target: str) -> str:
+        """Eight hex digits that change when the definition of a target does."""
+        return short_hash(["features", target])
+
+
+def resolve_settings(settings: NdcSettings | None, options: Mapping[str, Any]) -> NdcSettings:
+    """Take settings as one object or by name, not both.
+
+    Examples
+    --------
+    >>> resolve_settings(None, {"R": 10}) == resolve_settings(NdcSettings(R=10), {})
+    True
+    """
+    if settings is not None and options:
+        raise SettingsError(f"both settings= and {', '.join(options)} are given; give all settings in one way")
+    return settings or NdcSettings(**options)
 
 
 def short_hash(content: Any) -> str:

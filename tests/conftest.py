@@ -1,17 +1,19 @@
 """What many tests share: one small simulated subject, its sessions embedded, and one set of workers."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import xarray as xr
 from distributed import Client
+from runs import SMALL, Run
 
-from mesodask import load_or_embed, simulate_subject, track_neurons
+from mesodask import load_or_embed, neuron_dropping_curves, simulate_subject, track_neurons
 from mesodask.compute import runner
 from mesodask.compute.cluster import local_client
 from mesodask.io.alf import write_one_tables
+from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
@@ -78,14 +80,35 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[runner.Task]:
-    """Every task that reaches the runner."""
+    """Every task that the runner takes, as it takes it: the plan stays as lazy as it is."""
     tasks: list[runner.Task] = []
     original = runner.run_tasks
 
-    def count(client: Client, plan: object, *args: object, **options: object) -> object:
-        listed = list(plan)  # type: ignore[call-overload]
-        tasks.extend(listed)
-        return original(client, listed, *args, **options)  # type: ignore[arg-type]
+    def noted(plan: Iterable[runner.Task]) -> Iterator[runner.Task]:
+        for task in plan:
+            tasks.append(task)
+            yield task
+
+    def count(client: Client, plan: Iterable[runner.Task], *args: object, **options: object) -> object:
+        return original(client, noted(plan), *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "run_tasks", count)
     return tasks
+
+
+@pytest.fixture
+def run(subject: SimulatedSubject, sessions: list[xr.Dataset], client: Client, tmp_path: Path) -> Run:
+    """Runs curves of the shared subject in a cache of this test, on stores that are embedded already."""
+    data = tmp_path / "data"
+    data.mkdir(parents=True)
+    for session in sessions:
+        source = Path(session.encoding["source"])
+        (data / source.name).symlink_to(source)
+
+    def compute(**options: object) -> RunStore:
+        settings = SMALL | {"eids": subject.eids, "client": client} | options
+        return neuron_dropping_curves(
+            one=subject.one_dir, cache_dir=tmp_path, roicat_root=subject.roicat_root, **settings
+        )
+
+    return compute

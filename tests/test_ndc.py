@@ -1,45 +1,32 @@
 """Neuron-dropping curves on real workers: right, the same however they are computed, and never computed twice."""
 
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from distributed import Client, LocalCluster
+from runs import SMALL, Run, n_scores, pieces
 
-from mesodask import load_or_embed, ndc, neuron_dropping_curves, run_features, simulate_subject, summarize
+from mesodask import load_or_embed, neuron_dropping_curves, run_engine, run_features, simulate_subject, summarize
 from mesodask.compute import runner
 from mesodask.errors import NothingToDecodeError, SettingsError, StoreError, TasksFailedError, TrackingError
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import seeds
 from mesodask.numerics.crossval import cross_val_scores
 from mesodask.numerics.nulls import null_labels
+from mesodask.run_plan import Piece
+from mesodask.run_scores import Block, score_block
 from mesodask.settings import NdcSettings
 from mesodask.simulate import SimulatedSubject
 
-SMALL = {"ks": (4, 16), "R": 12, "n_label_shuffles": 19}
-Run = Callable[..., RunStore]
-
-
-@pytest.fixture
-def run(subject: SimulatedSubject, sessions: list[xr.Dataset], client: Client, tmp_path: Path) -> Run:
-    """Runs curves of the shared subject in a cache of this test, on stores that are embedded already."""
-    data = tmp_path / "data"
-    data.mkdir(parents=True)
-    for session in sessions:
-        source = Path(session.encoding["source"])
-        (data / source.name).symlink_to(source)
-
-    def compute(**options: object) -> RunStore:
-        settings = SMALL | {"eids": subject.eids, "client": client} | options
-        return neuron_dropping_curves(
-            one=subject.one_dir, cache_dir=tmp_path, roicat_root=subject.roicat_root, **settings
-        )
-
-    return compute
+SCORES = ("score", "null_score")
+ALL = 3 * 3 * 12 * (1 + 19)  # scores of one target: sessions x ks (n_shared is one) x resamples x label vectors
 
 
 def test_scores_are_those_of_the_definition(run: Run, subject: SimulatedSubject) -> None:
@@ -105,12 +92,23 @@ def test_coded_targets_rise_and_are_significant(run: Run) -> None:
 
 
 def test_finished_run_submits_nothing(run: Run, submitted: list[runner.Task]) -> None:
-    first = run(targets="choice")
-    assert len(submitted) == 3 * 2
+    calls: list[tuple[str, int, int]] = []
+    first = run(targets="choice", progress=lambda *report: calls.append(report))
+    assert n_scores(submitted) == ALL
+    done = [(done, total) for stage, done, total in calls if stage == "curves: choice"]
+    assert done[0] == (0, ALL)
+    assert done[-1] == (ALL, ALL)
+    assert done == sorted(done)
     submitted.clear()
+    stored = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
+    began = time.process_time()
     second = run(targets="choice")
+    assert time.process_time() - began < 2
     assert submitted == []
     assert second.path == first.path
+    # and writes no score
+    later = {path: path.stat().st_mtime_ns for path in first.path.rglob("score/c/**/*")}
+    assert later == {path: mtime for path, mtime in stored.items() if path in later}
 
 
 def same_scores(one: RunStore, other: RunStore, targets: tuple[str, ...]) -> None:
@@ -122,23 +120,20 @@ def same_scores(one: RunStore, other: RunStore, targets: tuple[str, ...]) -> Non
 
 def test_growing_computes_the_missing_and_nothing_else(run: Run, submitted: list[runner.Task], tmp_path: Path) -> None:
     store = run(targets="choice")
-    for options, ks in (
-        ({"targets": ("choice", "block")}, {4, 16}),
-        ({"targets": ("choice", "block"), "ks": (4, 8, 16)}, {8}),
-        ({"targets": ("choice", "block"), "ks": (4, 8, 16), "R": 25}, {4, 8, 16}),
-        ({"targets": ("choice", "block"), "ks": (4, 8, 16), "R": 25, "n_label_shuffles": 120}, {4, 8, 16}),
+    for options, expected in (
+        ({"targets": ("choice", "block")}, ALL),
+        ({"targets": ("choice", "block"), "ks": (4, 8, 16)}, 2 * 3 * 12 * 20),
+        ({"targets": ("choice", "block"), "ks": (4, 8, 16), "R": 14}, 2 * 3 * 4 * 2 * 20),
+        # a batch of 100 is computed whole: its first 19 again, with 81 more, and 20 of the next
+        ({"targets": ("choice", "block"), "ks": (4, 8, 16), "R": 14, "n_label_shuffles": 120}, 2 * 3 * 4 * 14 * 120),
+        ({"targets": ("choice", "block"), "ks": (4, 8, 16), "R": 14, "n_label_shuffles": 130}, 2 * 3 * 4 * 14 * 30),
     ):
         submitted.clear()
         run(**options)
-        blocks = [task.arguments[0] for task in submitted]
-        assert {k for b in blocks for k in b.ks} - {store.tracked().sizes["neuron"]} == ks
-        if options.get("R") == 25 and "n_label_shuffles" not in options:
-            assert {b.resamples.start for b in blocks} == {10, 20}
-        if options["targets"] == ("choice", "block") and "ks" not in options:
-            assert {b.target for b in blocks} == {"block"}
+        assert n_scores(submitted) == expected
     kept = tmp_path / "grown.zarr"
     shutil.move(store.path, kept)
-    fresh = run(targets=("choice", "block"), ks=(4, 8, 16), R=25, n_label_shuffles=120)
+    fresh = run(targets=("choice", "block"), ks=(4, 8, 16), R=14, n_label_shuffles=130)
     same_scores(RunStore(kept), fresh, ("choice", "block"))
 
 
@@ -178,22 +173,26 @@ def interrupted_after(n_blocks: int, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def test_a_run_goes_on_where_it_stopped(
-    run: Run, submitted: list[runner.Task], monkeypatch: pytest.MonkeyPatch
+    run: Run, submitted: list[runner.Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with interrupted_after(2, monkeypatch):
+    with interrupted_after(5, monkeypatch):
         run(targets="choice")
-    assert len(submitted) == 6
+    stopped = next(iter(tmp_path.glob("decoding/*.zarr")))
+    stored = sum(int(np.isfinite(zarr.open_array(stopped / "choice" / n, mode="r")[:]).sum()) for n in SCORES)
+    assert 0 < stored < ALL
+    submitted.clear()
     store = run(targets="choice")
     assert store.scores("choice")["finished"].all()
-    assert len(submitted) == 6 + 4
+    assert n_scores(submitted) == ALL - stored
 
 
 def test_a_larger_run_that_stopped_is_told_as_such(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run(targets="choice", R=10)
+    # sessions are computed one after the other: of the last one nothing is there
     with interrupted_after(1, monkeypatch):
         run(targets="choice", R=20)
     status = run(targets="choice", R=10).scores("choice")["status"].values.tolist()
-    assert sorted(status) == ["done", "partial", "partial"]
+    assert status == ["partial"] * 3
     assert set(run(targets="choice", R=20).scores("choice")["status"].values) == {"done"}
 
 
@@ -201,7 +200,7 @@ def test_rerun_forgets_the_targets_asked_for_and_no_others(run: Run, submitted: 
     before = run(targets=("choice", "block")).scores("block")
     submitted.clear()
     store = run(targets="choice", rerun=True)
-    assert len(submitted) == 6
+    assert n_scores(submitted) == ALL
     xr.testing.assert_equal(store.scores("block"), before)
 
 
@@ -213,19 +212,25 @@ def test_delta_of_the_last_call_counts(run: Run) -> None:
     assert (strict["k_star"] > 4).all()
 
 
-def fail_for_resample_10(block: ndc.Block, settings: NdcSettings) -> object:
-    if block.resamples.start == 10:
+def hits(piece: Piece) -> bool:
+    return piece.k == 16 and 7 in piece.resamples
+
+
+def fail_at_16_neurons_of_resample_7(block: Block, settings: NdcSettings) -> object:
+    if any(hits(piece) for piece in block.pieces):
         raise RuntimeError("no such luck")
-    return ndc.score_block(block, settings)
+    return score_block(block, settings)
 
 
-def test_failed_tasks_are_told_and_the_rest_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    original = ndc._task
+def test_failed_tasks_are_told_and_the_rest_is_kept(
+    run: Run, submitted: list[runner.Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    original = run_engine._task
     monkeypatch.setattr(
-        ndc,
+        run_engine,
         "_task",
         lambda block, settings: runner.Task(
-            original(block, settings).key + "-bad", fail_for_resample_10, (block, settings), {"target": block.target}
+            original(block, settings).key, fail_at_16_neurons_of_resample_7, (block, settings), {"target": block.target}
         ),
     )
     with pytest.raises(TasksFailedError, match=r"3 tasks failed.*no such luck") as caught:
@@ -235,8 +240,10 @@ def test_failed_tasks_are_told_and_the_rest_is_kept(run: Run, monkeypatch: pytes
     store = RunStore(next((tmp_path / "decoding").glob("*.zarr")))
     assert store.failures_file.read_text().count("\n") == 3
     scores = store.scores("choice")
-    assert scores["finished"].values[:, :, :10].all()
-    assert not scores["finished"].values[:, :, 10:].any()
+    failed = [task for task in submitted if any(hits(piece) for piece in task.arguments[0].pieces)]
+    lost = sum(len(piece.resamples) for _, piece in pieces(failed))
+    assert int((~scores["finished"]).sum()) == lost
+    assert not scores["finished"].values[:, 1, 7].any()
     assert scores["status"].values.tolist() == ["partial"] * 3
     assert run(targets="choice").scores("choice")["status"].values.tolist() == ["done"] * 3
     assert not store.failures_file.exists()
@@ -267,7 +274,7 @@ def test_rebuilt_session_of_the_same_data_keeps_the_scores(
     with pytest.raises(StoreError, match="rerun=True"):
         neuron_dropping_curves(copy.eids, **options)
     neuron_dropping_curves(copy.eids, rerun=True, **options)
-    assert len(submitted) == 6
+    assert n_scores(submitted) == ALL
 
 
 def test_one_session_alone(run: Run, subject: SimulatedSubject) -> None:

@@ -9,6 +9,7 @@ import platformdirs
 
 from mesodask.cli import options
 from mesodask.cli.mirror import mirror
+from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.progress import Stages
 from mesodask.cli.track import track
 
@@ -118,66 +119,6 @@ def _workers(n: int | None) -> AbstractContextManager[Any]:
 
 
 @click.command()
-@options.which
-@options.where
-@options.roicat_root
-@options.all_rois
-@click.option("--targets", callback=options.comma_list(str), help="E.g. choice,block; all four if not given.")
-@click.option("--ks", callback=options.comma_list(int), help="Numbers of neurons, e.g. 8,16,32.")
-@click.option("--resamples", "R", type=int, help="Random subsets of neurons.")
-@click.option("--shuffles", "n_label_shuffles", type=int, help="Null label vectors.")
-@click.option("--metric", help="auc or accuracy.")
-@click.option("--folds", help="shuffled or contiguous.")
-@click.option("--sampling", help="hold or frames.")
-@click.option("--seed", type=int, help="Key of all random draws.")
-@options.rerun
-@options.figure
-def ndc(
-    eids: tuple[str, ...],
-    subject: str | None,
-    one: Path | None,
-    cache_dir: Path | None,
-    roicat_root: Path | None,
-    all_rois: bool,
-    rerun: bool,
-    figure: Path | None,
-    **settings: Any,
-) -> None:
-    """Compute neuron-dropping curves.
-
-    Example: mesodask ndc --subject SP072 --one ~/one --targets choice --ks 8,16,32 --figure ndc.png
-    """
-    from mesodask.cli.tables import print_summary
-    from mesodask.io import alf
-    from mesodask.ndc import neuron_dropping_curves
-    from mesodask.summary import summarize
-
-    if figure is not None:
-        from mesodask.figures.ndc import checked_file
-
-        checked_file(figure)  # before hours of work, not after
-    connection = alf.connect(one)
-    chosen = options.chosen_sessions(connection, eids, subject)
-    given = {name: value for name, value in settings.items() if value is not None}
-    with Stages() as stages:
-        run = neuron_dropping_curves(
-            chosen,
-            one=connection,
-            cache_dir=cache_dir,
-            roicat_root=roicat_root,
-            neurons_only=not all_rois,
-            rerun=rerun,
-            progress=stages.report,
-            **given,
-        )
-    summary = summarize(run)
-    print_summary(summary)
-    click.echo(f"run      {run.path}")
-    if figure is not None:
-        _draw(summary, figure)
-
-
-@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("figure", type=click.Path(dir_okay=False, path_type=Path))
 def plot(run: Path, figure: Path) -> None:
@@ -187,14 +128,7 @@ def plot(run: Path, figure: Path) -> None:
     """
     from mesodask.summary import summarize
 
-    _draw(summarize(run), figure)
+    options.draw(summarize(run), figure)
 
 
-def _draw(summary: Any, figure: Path) -> None:
-    from mesodask.figures import plot_ndc
-
-    plot_ndc(summary, save=figure)
-    click.echo(f"figure   {figure}")
-
-
-ALL = (demo, simulate, mirror, embed, track, ndc, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, plot)

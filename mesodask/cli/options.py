@@ -59,6 +59,14 @@ def chosen_sessions(connection: Any, eids: tuple[str, ...], subject: str | None)
     return list(eids)
 
 
+def draw(summary: Any, figure: Path) -> None:
+    """Draw a summary's curves into a file, and say so."""
+    from mesodask.figures import plot_ndc
+
+    plot_ndc(summary, save=figure)
+    click.echo(f"figure   {figure}")
+
+
 def comma_list(kind: Callable[[str], Any]) -> Callable:
     """Make a click callback that reads a comma-separated list."""
 

@@ -34,6 +34,11 @@ def session_store(folder: Path, eid: str, signal: str | None = None) -> Path:
     return folder / "data" / (f"{eid}.zarr" if signal is None else f"{eid}_{signal}.zarr")
 
 
-def run_store(folder: Path, prefix: str) -> Path:
-    """Path of a run's store."""
-    return folder / "decoding" / f"{prefix}.zarr"
+def decoding_folder(folder: Path) -> Path:
+    """Folder of the stores of runs."""
+    return folder / "decoding"
+
+
+def pairs_folder(folder: Path, subject: str) -> Path:
+    """Folder of the runs of a subject's pairs of sessions: ``res/`` for stores, ``imgs/`` for figures."""
+    return decoding_folder(folder) / "pair_summaries" / subject

@@ -1,0 +1,130 @@
+"""``mesodask ndc`` and ``mesodask pairs``: neuron-dropping curves of some sessions, and of consecutive pairs."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mesodask.cli import options
+from mesodask.cli.progress import Stages
+
+# one for each of NdcSettings; what is not given is left to it
+settings = options.many(
+    click.option("--targets", callback=options.comma_list(str), help="E.g. choice,block; all four if not given."),
+    click.option("--ks", callback=options.comma_list(int), help="Numbers of neurons, e.g. 8,16,32."),
+    click.option("--resamples", "R", type=int, help="Random subsets of neurons."),
+    click.option("--shuffles", "n_label_shuffles", type=int, help="Null label vectors; 0 for no null."),
+    click.option("--shuffle-resamples", type=int, help="Evaluate the null on the first so many resamples alone."),
+    click.option("--null", help="permute, circular, blockwise or pseudosession; by target if not given."),
+    click.option("--metric", help="auc or accuracy."),
+    click.option("--cv-splits", type=int, help="Number of folds."),
+    click.option("--folds", help="shuffled or contiguous."),
+    click.option("--gap", type=int, help="Trials left out around a contiguous test block."),
+    click.option("--C", "C", type=float, help="Inverse strength of the L2 penalty."),
+    click.option("--sampling", help="hold or frames."),
+    click.option("--equalize-trials/--no-equalize-trials", default=None, help="Same number of trials in all sessions."),
+    click.option("--min-per-class", type=int, help="Skip sessions with fewer trials of a class."),
+    click.option("--delta", type=float, help="k* is the smallest k whose mean score is within delta of the ceiling."),
+    click.option("--seed", type=int, help="Key of all random draws."),
+)
+dry_run = click.option("--dry-run", is_flag=True, help="Compute and write nothing; tell what it would cost.")
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@click.command()
+@options.which
+@options.where
+@options.roicat_root
+@options.all_rois
+@options.neurons
+@settings
+@options.rerun
+@dry_run
+@options.figure
+def ndc(
+    eids: tuple[str, ...],
+    subject: str | None,
+    one: Path | None,
+    cache_dir: Path | None,
+    roicat_root: Path | None,
+    all_rois: bool,
+    neurons: tuple[str, ...] | None,
+    rerun: bool,
+    dry_run: bool,
+    figure: Path | None,
+    **settings: Any,
+) -> None:
+    """Compute neuron-dropping curves.
+
+    Example: mesodask ndc --subject SP072 --one ~/one --targets choice --ks 8,16,32 --figure ndc.png
+    """
+    from mesodask.cli.tables import print_summary
+    from mesodask.io import alf
+    from mesodask.ndc import neuron_dropping_curves
+    from mesodask.summary import summarize
+
+    if figure is not None:
+        from mesodask.figures.ndc import checked_file
+
+        checked_file(figure)  # before hours of work, not after
+    connection = alf.connect(one)
+    chosen = options.chosen_sessions(connection, eids, subject)
+    arguments = {"one": connection, "cache_dir": cache_dir, "roicat_root": roicat_root, "neurons_only": not all_rois,
+                 "neurons": neurons, "rerun": rerun, **_given(settings)}  # fmt: skip
+    if dry_run:
+        click.echo(neuron_dropping_curves(chosen, dry_run=True, **arguments))
+        return
+    with Stages() as stages:
+        run = neuron_dropping_curves(chosen, progress=stages.report, **arguments)
+    summary = summarize(run)
+    print_summary(summary)
+    click.echo(f"run      {run.path}")
+    if figure is not None:
+        options.draw(summary, figure)
+
+
+@click.command()
+@options.which
+@options.where
+@options.roicat_root
+@options.all_rois
+@options.neurons
+@click.option("--min-trials", type=click.IntRange(0), help="Fewest trials of a session; 400 if not given.")
+@click.option("--min-shared", type=click.IntRange(1), help="Fewest neurons of a pair; the smallest k if not given.")
+@settings
+@options.rerun
+@dry_run
+def pairs(
+    eids: tuple[str, ...],
+    subject: str | None,
+    one: Path | None,
+    cache_dir: Path | None,
+    roicat_root: Path | None,
+    all_rois: bool,
+    neurons: tuple[str, ...] | None,
+    rerun: bool,
+    dry_run: bool,
+    **settings: Any,
+) -> None:
+    """Compute the curves of each two sessions that follow each other, and draw them.
+
+    Example: mesodask pairs --subject SP072 --one ~/one --roicat-root ~/chronic_csv
+    """
+    from mesodask.io import alf
+    from mesodask.pairs import pairwise_curves
+
+    options.check_which(eids, subject)
+    sessions = subject or list(eids)
+    arguments = {"one": alf.connect(one), "cache_dir": cache_dir, "roicat_root": roicat_root,
+                 "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun, **_given(settings)}  # fmt: skip
+    if dry_run:
+        click.echo(pairwise_curves(sessions, dry_run=True, **arguments))
+        return
+    with Stages() as stages:
+        found = pairwise_curves(sessions, progress=stages.report, **arguments)
+    for pair in found:
+        result = f"skipped: {pair.reason}" if pair.reason else pair.figure
+        click.echo(f"{'  '.join(pair.dates)}  {pair.n_shared} neurons  {result}")

@@ -1,0 +1,151 @@
+"""What a run of sessions, or of populations, would ask: known before anything is embedded, from trials tables alone."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mesodask import trial_masks
+from mesodask.errors import DataError, NothingToDecodeError
+from mesodask.io import alf, behavior, cache
+from mesodask.io.runstore import RunStore
+from mesodask.numerics import nulls
+from mesodask.numerics.labels import binary_labels
+from mesodask.populations import Population
+from mesodask.run_cost import Load, RunCost, estimate
+from mesodask.run_engine import Run
+from mesodask.run_plan import Extent, actual_ks, grain_of, missing_pieces
+from mesodask.run_sessions import Analysis, Matching, session_run
+from mesodask.settings import TARGETS, NdcSettings
+from mesodask.trial_masks import TrialMask
+
+Counts = dict[tuple[str, str], int]
+"""Trials of the smaller class by (target, eid)."""
+
+
+def cost_of_sessions(matching: Matching, analysis: Analysis, *, rerun: bool = False) -> RunCost:
+    """Estimate the cost of a run of sessions, embedded or not."""
+    loads, notes = loads_of_sessions(matching, analysis, cache.decoding_folder(matching.folder), rerun=rerun)
+    return estimate(loads, analysis.settings, analysis.decoder, notes)
+
+
+def loads_of_sessions(
+    matching: Matching, analysis: Analysis, folder: Path, *, rerun: bool = False
+) -> tuple[list[Load], list[str]]:
+    """Tell what a run of sessions, embedded or not, would ask, and what is to be said about it.
+
+    Parameters
+    ----------
+    matching : Matching
+        Which sessions and neurons.
+    analysis : Analysis
+        What is done with them.
+    folder : pathlib.Path
+        Where the run's store is, or shall be.
+    rerun : bool
+        Whether what is stored already would be forgotten.
+    """
+    counts = count_trials(trials_of(matching.infos, matching.one), analysis.settings, analysis.trial_mask)
+    expected = loads_of_trials(counts, matching.count(), analysis.settings)
+    paths = {info.eid: matching.path(info) for info in matching.infos}
+    not_there = [eid for eid, path in paths.items() if not path.exists()]
+    if not_there:
+        note = f"{len(not_there)} of {len(paths)} sessions are not embedded yet, which is not counted here"
+        return list(expected.values()), [note]
+    return _loads_of_run(session_run(matching.tracked_neurons(), paths, analysis, folder), expected, rerun)
+
+
+def cost_of_populations(run: Run, *, rerun: bool = False) -> RunCost:
+    """Estimate the cost of a run of populations that did not come from ALF."""
+    target = run.settings.targets[0]
+    counts = {
+        (target, source.eid): int(np.bincount(source.y, minlength=2).min())
+        for source in run.sources
+        if isinstance(source, Population)
+    }
+    loads, notes = _loads_of_run(run, loads_of_trials(counts, run.tracked.sizes["neuron"], run.settings), rerun)
+    return estimate(loads, run.settings, run.decoder, notes)
+
+
+def trials_of(infos: Sequence[alf.SessionInfo], one: Any) -> dict[str, dict[str, np.ndarray]]:
+    """Read the trials tables of sessions; one that cannot be read is empty."""
+    tables = {}
+    for info in infos:
+        try:
+            tables[info.eid] = behavior.read_trials(alf.SessionFiles(one, info.eid))
+        except DataError:
+            tables[info.eid] = {}
+    return tables
+
+
+def count_trials(
+    tables: Mapping[str, Mapping[str, np.ndarray]], settings: NdcSettings, trial_mask: TrialMask
+) -> Counts:
+    """Count the trials of the smaller class: with a label and an event, whatever their windows hold."""
+    lengths = {eid: len(next(iter(table.values()))) if table else None for eid, table in tables.items()}
+    masks = trial_masks.masks(trial_mask, list(tables), lengths.get)
+    counts = {}
+    for target in settings.targets:
+        for eid, table in tables.items():
+            try:
+                labels = binary_labels(table, target)
+                event = np.asarray(table[TARGETS[target].event], dtype=np.float64)
+            except (DataError, KeyError):
+                counts[target, eid] = 0
+                continue
+            kept = np.isfinite(labels) & np.isfinite(event) & masks.get(eid, True)
+            counts[target, eid] = int(np.bincount(labels[kept].astype(int), minlength=2).min())
+    return counts
+
+
+def loads_of_trials(counts: Counts, n_neurons: int, settings: NdcSettings) -> dict[tuple[str, str], Load]:
+    """Turn trials of the smaller class into loads, as a run would balance, equalise and skip.
+
+    Raises
+    ------
+    NothingToDecodeError
+        Every session of every target would be skipped.
+    """
+    ks = tuple(actual_ks(settings.ks, n_neurons))
+    decoded = {key: n for key, n in counts.items() if n >= settings.min_per_class}
+    if not decoded:
+        listing = "\n".join(f"  {target}, session {eid}: {n} trials" for (target, eid), n in counts.items())
+        raise NothingToDecodeError(
+            f"no session of any target can be decoded: at least {settings.min_per_class} trials of each class are "
+            f"needed, and the smaller class has\n{listing}"
+        )
+    loads = {}
+    for (target, eid), n in decoded.items():
+        smallest = min(m for (other, _), m in decoded.items() if other == target)
+        n_trials = 2 * (smallest if settings.equalize_trials else n)
+        n_null = min(settings.n_label_shuffles, nulls.max_shuffles(settings.null_of(target), n_trials))
+        extent = Extent(ks, settings.R, settings.null_resamples, n_null)
+        loads[target, eid] = Load(target, n_trials, n_neurons, extent)
+    return loads
+
+
+def _loads_of_run(run: Run, expected: Mapping[tuple[str, str], Load], rerun: bool) -> tuple[list[Load], list[str]]:
+    """Take into account what the run's store holds already."""
+    if rerun or not run.store.exists():
+        return list(expected.values()), []
+    loads = []
+    for target in run.settings.targets:
+        for session, eid in enumerate(run.eids):
+            attrs = run.store.feature_attributes(target, eid)
+            load = expected.get((target, eid))
+            if "n_decoded" not in attrs:
+                loads += [load] if load is not None else []
+            elif attrs["skipped"] == "":
+                loads.append(_stored_load(run, target, session, attrs["n_decoded"]))
+    return loads, ["what is stored already is not counted"]
+
+
+def _stored_load(run: Run, target: str, session: int, n_trials: int) -> Load:
+    n_null = nulls.max_shuffles(run.settings.null_of(target), n_trials)
+    extent = run.extent(n_null)
+    store: RunStore = run.store
+    missing = partial(missing_pieces, store, target, session, extent, grain_of(run.decoder))
+    begun = target in store.targets()
+    return Load(target, n_trials, run.tracked.sizes["neuron"], extent, missing if begun else None)

@@ -1,0 +1,29 @@
+"""What tests of runs share: a small run, and counting what of it was submitted."""
+
+from collections.abc import Callable
+
+from mesodask.compute import runner
+from mesodask.io.runstore import RunStore
+from mesodask.run_plan import Piece
+from mesodask.run_scores import Block
+
+SMALL = {"ks": (4, 16), "R": 12, "n_label_shuffles": 19}
+Run = Callable[..., RunStore]
+
+
+def pieces(tasks: list[runner.Task]) -> list[tuple[Block, Piece]]:
+    """What was submitted, piece by piece."""
+    return [(task.arguments[0], piece) for task in tasks for piece in task.arguments[0].pieces]
+
+
+def n_scores(tasks: list[runner.Task]) -> int:
+    """How many scores were submitted, and none of them twice."""
+    found = pieces(tasks)
+    seen: set[tuple] = set()
+    for block, piece in found:
+        for r in piece.resamples:
+            labels = ([-1] if piece.data else []) + list(piece.shuffles)
+            one = {(block.store, block.target, block.eid, piece.k, r, label) for label in labels}
+            assert not one & seen
+            seen |= one
+    return len(seen)
