@@ -15,7 +15,9 @@ best_session_subsets          for every number of sessions, those that share the
 consecutive_pairs             the neurons of each two sessions that follow each other
 trial_features                session + rows -> one z-scored windowed mean a trial and neuron
 neuron_dropping_curves        score against number of neurons, with a null for every score
+run_status                    what of a run is done, failed, skipped and left, and how fast it goes
 summarize, k_star             means, intervals, p-values and k* of a run
+summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
@@ -39,6 +41,9 @@ _HOME_OF = {
     "neuron_dropping_curves": "ndc",
     "summarize": "summary",
     "k_star": "summary",
+    "summary_table": "summary_tables",
+    "write_csv": "summary_tables",
+    "run_status": "run_status",
     "plot_ndc": "figures",
     "plot_tracking": "figures",
     "simulate_subject": "simulate",
@@ -52,21 +57,26 @@ __all__ = [
     "neuron_dropping_curves",
     "plot_ndc",
     "plot_tracking",
+    "run_status",
     "simulate_subject",
     "summarize",
+    "summary_table",
     "track_neurons",
     "tracking_table",
     "trial_features",
+    "write_csv",
 ]
 
 if TYPE_CHECKING:
     from mesodask.features import trial_features
     from mesodask.figures import plot_ndc, plot_tracking
     from mesodask.ndc import neuron_dropping_curves
+    from mesodask.run_status import run_status
     from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed
     from mesodask.simulate import simulate_subject
     from mesodask.summary import k_star, summarize
+    from mesodask.summary_tables import summary_table, write_csv
     from mesodask.tracking import track_neurons, tracking_table
 
 

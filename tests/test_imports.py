@@ -29,6 +29,8 @@ RANK = {
     "run_features": 7,
     "run_scores": 8,
     "summary": 7,
+    "run_status": 7,
+    "summary_tables": 8,
     "figures": 8,
     "ndc": 9,
     "demo": 10,

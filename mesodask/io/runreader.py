@@ -51,7 +51,7 @@ class ScoreReader:
         self._score, self._null = self._array("score"), self._array("null_score")
         self.sessions: list[str] = self._read("session").tolist()
         # a k whose place is there and whose number is not written yet reads 0
-        n_k = min(int((np.cumprod(ks) > 0).sum()), self._score.shape[1], self._null.shape[1])
+        n_k = min(int(np.logical_and.accumulate(ks > 0).sum()), self._score.shape[1], self._null.shape[1])
         self._position = np.argsort(ks[:n_k])
         self.ks = ks[:n_k][self._position]
         self.n_resamples = min(self._score.shape[2], self._null.shape[2])
@@ -66,15 +66,27 @@ class ScoreReader:
         """Read what is one value a session, by name: n_trials, performance, status, reason."""
         return {name: self._read(name) for name in SESSION_VALUES}
 
+    def scores(self, session: int) -> np.ndarray:
+        """Read all scores of a session, (n_k, n_resamples) float64 as on disk.
+
+        Raises
+        ------
+        StoreError
+            A chunk is damaged; the message names its folder.
+        """
+        n_k = len(self.ks)
+        return self._part(self._score, (session,), slice(n_k), slice(self.n_resamples))[self._position]
+
     def score(self, session: int, k: int, resamples: slice = slice(None)) -> np.ndarray:
         """Read the scores of a session at ``ks[k]``, (n_resamples,) float64 as on disk.
 
         Raises
         ------
         StoreError
-            A chunk is damaged; the message names it.
+            A chunk is damaged; the message names its folder.
         """
-        return self._part(self._score, (session, int(self._position[k])), resamples)
+        place = session, int(self._position[k])
+        return self._part(self._score, place, self._resamples(resamples))
 
     def null_score(
         self, session: int, k: int, resamples: slice = slice(None), shuffles: slice = slice(None)
@@ -84,9 +96,10 @@ class ScoreReader:
         Raises
         ------
         StoreError
-            A chunk is damaged; the message names it.
+            A chunk is damaged; the message names its folder.
         """
-        return self._part(self._null, (session, int(self._position[k])), resamples, shuffles)
+        place = session, int(self._position[k])
+        return self._part(self._null, place, self._resamples(resamples), shuffles)
 
     def chunk_file(self, session: int, k: int, chunk: int) -> Path:
         """Path of a chunk of scores: resamples from ``chunk * resample_chunk`` on."""
@@ -101,14 +114,15 @@ class ScoreReader:
         """Number of shuffles in a chunk."""
         return int(self._null.chunks[3])
 
-    def _part(self, array: Any, place: tuple[int, int], *ranges: slice) -> np.ndarray:
-        # never beyond the extents that all arrays share
-        limits = (self.n_resamples, self.n_shuffles)
-        bounded = tuple(slice(*part.indices(limit)) for part, limit in zip(ranges, limits, strict=False))
+    def _resamples(self, resamples: slice) -> slice:
+        """Keep a range within what all arrays have room for."""
+        return slice(*resamples.indices(self.n_resamples))
+
+    def _part(self, array: Any, place: tuple[int, ...], *ranges: slice) -> np.ndarray:
         try:
-            return array[(*place, *bounded)]
+            return array[(*place, *ranges)]
         except Exception as error:  # a damaged chunk raises many kinds
-            where = self.path / array.basename / "c" / str(place[0]) / str(place[1])
+            where = self.path.joinpath(array.basename, "c", *map(str, place))
             raise StoreError(
                 f"{where}: a chunk of scores in this folder is damaged ({error}); run the same analysis again, which "
                 "computes it anew"
