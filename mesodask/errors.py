@@ -80,6 +80,10 @@ class StoreError(MesodaskError, RuntimeError):
     """A Zarr store on disk is damaged, incomplete, or was made from something else."""
 
 
+class LockedError(StoreError):
+    """Another process writes to a store, or took it over from this one; the message names it."""
+
+
 class NothingToDecodeError(MesodaskError, ValueError):
     """Every session of a run was skipped; the message lists the reasons."""
 
