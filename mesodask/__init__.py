@@ -43,7 +43,7 @@ _HOME_OF = {
     "k_star": "summary",
     "summary_table": "summary_tables",
     "write_csv": "summary_tables",
-    "run_status": "run_status",
+    "run_status": "status",
     "plot_ndc": "figures",
     "plot_tracking": "figures",
     "simulate_subject": "simulate",
@@ -71,10 +71,10 @@ if TYPE_CHECKING:
     from mesodask.features import trial_features
     from mesodask.figures import plot_ndc, plot_tracking
     from mesodask.ndc import neuron_dropping_curves
-    from mesodask.run_status import run_status
     from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed
     from mesodask.simulate import simulate_subject
+    from mesodask.status import run_status
     from mesodask.summary import k_star, summarize
     from mesodask.summary_tables import summary_table, write_csv
     from mesodask.tracking import track_neurons, tracking_table

@@ -303,7 +303,7 @@ def _summarize_session(
     reader: ScoreReader, session: int, delta: float, key: tuple[int | str, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Summarise one session of a target: curves (k,) at the target's ks, and values."""
-    stored = reader.scores(session)  # (k, resample)
+    stored = reader.score(session)  # (k, resample)
     finished, defined = is_computed(stored), is_defined(stored)
     observed = np.where(defined, stored, np.nan)
     pairs = [_paired_with_null(stored[k], reader.null_score(session, k)) for k in range(len(reader.ks))]

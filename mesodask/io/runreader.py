@@ -66,48 +66,43 @@ class ScoreReader:
         """Read what is one value a session, by name: n_trials, performance, status, reason."""
         return {name: self._read(name) for name in SESSION_VALUES}
 
-    def scores(self, session: int) -> np.ndarray:
-        """Read all scores of a session, (n_k, n_resamples) float64 as on disk.
+    def score(self, session: int, k: int | None = None, resamples: slice = slice(None)) -> np.ndarray:
+        """Read scores of a session, float64 as on disk.
+
+        Parameters
+        ----------
+        session : int
+            Index of the session.
+        k : int, optional
+            Index into ``ks``; all of them by default.
+        resamples : slice, optional
+            Which resamples; all that there is room for by default.
+
+        Returns
+        -------
+        numpy.ndarray, (n_resamples,), or (n_k, n_resamples) for all ks
 
         Raises
         ------
         StoreError
             A chunk is damaged; the message names its folder.
         """
-        n_k = len(self.ks)
-        return self._part(self._score, (session,), slice(n_k), slice(self.n_resamples))[self._position]
-
-    def score(self, session: int, k: int, resamples: slice = slice(None)) -> np.ndarray:
-        """Read the scores of a session at ``ks[k]``, (n_resamples,) float64 as on disk.
-
-        Raises
-        ------
-        StoreError
-            A chunk is damaged; the message names its folder.
-        """
-        place = session, int(self._position[k])
-        return self._part(self._score, place, self._resamples(resamples))
+        return self._part(self._score, session, k, self._resamples(resamples))
 
     def null_score(
-        self, session: int, k: int, resamples: slice = slice(None), shuffles: slice = slice(None)
+        self, session: int, k: int | None = None, resamples: slice = slice(None), shuffles: slice = slice(None)
     ) -> np.ndarray:
-        """Read the null scores of a session at ``ks[k]``, (n_resamples, n_shuffles) float32 as on disk.
-
-        Raises
-        ------
-        StoreError
-            A chunk is damaged; the message names its folder.
-        """
-        place = session, int(self._position[k])
-        return self._part(self._null, place, self._resamples(resamples), shuffles)
+        """Read null scores of a session, float32 as on disk: as :meth:`score`, with a last axis of shuffles."""
+        return self._part(self._null, session, k, self._resamples(resamples), shuffles)
 
     def chunk_file(self, session: int, k: int, chunk: int) -> Path:
         """Path of a chunk of scores: resamples from ``chunk * resample_chunk`` on."""
         return self.path / "score" / "c" / str(session) / str(int(self._position[k])) / str(chunk)
 
-    def null_chunk_folder(self, session: int, k: int, chunk: int) -> Path:
-        """Folder of the null's chunks for the same resamples; they are named by the number of their shuffle chunk."""
-        return self.path / "null_score" / "c" / str(session) / str(int(self._position[k])) / str(chunk)
+    def null_chunk_file(self, session: int, k: int, chunk: int, shuffle_chunk: int) -> Path:
+        """Path of a chunk of null scores of the same resamples, for shuffles from ``shuffle_chunk`` chunks on."""
+        place = map(str, (session, int(self._position[k]), chunk, shuffle_chunk))
+        return self.path.joinpath("null_score", "c", *place)
 
     @property
     def shuffle_chunk(self) -> int:
@@ -118,8 +113,11 @@ class ScoreReader:
         """Keep a range within what all arrays have room for."""
         return slice(*resamples.indices(self.n_resamples))
 
-    def _part(self, array: Any, place: tuple[int, ...], *ranges: slice) -> np.ndarray:
+    def _part(self, array: Any, session: int, k: int | None, *ranges: slice) -> np.ndarray:
+        place = (session,) if k is None else (session, int(self._position[k]))
         try:
+            if k is None:
+                return array[(session, slice(len(self.ks)), *ranges)][self._position]
             return array[(*place, *ranges)]
         except Exception as error:  # a damaged chunk raises many kinds
             where = self.path.joinpath(array.basename, "c", *map(str, place))
