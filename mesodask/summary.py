@@ -81,16 +81,18 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
     """Summarise a run: curves with intervals, null bands, p-values, ceiling and k*.
 
     Mean, sd, interval, ceiling and k* are over all finished resamples whose score is defined. What compares with the
-    null (``p, p_curve, null_mean, null_low, null_high``) is, at each k of a session and target, over the *paired*
-    resamples: those finished ones for which any null score is computed. These are the first ones where
-    ``shuffle_resamples`` limits the null to them, and while a run is under way those that are there. A shuffle counts
-    if it is computed on every paired resample; then ::
+    null (``p, p_curve, null_mean, null_low, null_high``) is, at each k of a session and target, over *paired*
+    resamples, the same for the observed mean and for that of every shuffle that counts ::
 
-        p = (1 + #{null mean >= observed mean}) / (1 + shuffles),
+        p = (1 + #{null mean >= observed mean}) / (1 + shuffles that count)
 
-    with both means over the paired resamples. This depends on which scores are in the store, not on the order in which
-    they came. A score that is computed but not defined (no fold with both classes) takes its resample out of the
-    observed and of all null means; a null score that is not defined is left out of its shuffle's mean alone.
+    Paired are the finished resamples that have any null score: the first ones, where ``shuffle_resamples`` limits the
+    null to them. The shuffles that are computed on all of these count. While a run is under way or grows, resamples
+    differ in the shuffles they have; then, if that compares more null scores, paired are instead the resamples that
+    have every shuffle that any has, and all of these count. Which it is depends on what the store holds, and on nothing
+    else: not on the order in which it came. A score that is computed but not defined (no fold with both classes) takes
+    its resample out of the observed and of all null means; a null score that is not defined is left out of its
+    shuffle's mean alone.
 
     The store is read one session after the other, and one k after the other, so that memory holds the null scores of
     one curve's point. A driver may be writing meanwhile.
@@ -340,11 +342,15 @@ class _Paired(NamedTuple):
 
 
 def _paired_with_null(score: np.ndarray, null: np.ndarray) -> _Paired:
-    """Average a score (resample,) and its null (resample, shuffle), as on disk, over the resamples that have a null."""
-    computed = is_computed(null)
-    has_null = is_computed(score) & computed.any(axis=1)
-    counts = computed[has_null].all(axis=0) & has_null.any()  # (n_shuffles,)
-    paired = has_null & is_defined(score)
+    """Average a score (resample,) and its null (resample, shuffle), as on disk, over the same resamples."""
+    computed = is_computed(null) & is_computed(score)[:, None]
+    with_any, shuffles = computed.any(axis=1), computed.any(axis=0)
+    with_all, on_all = computed[:, shuffles].all(axis=1), computed[with_any].all(axis=0)
+    if with_any.sum() * on_all.sum() >= with_all.sum() * shuffles.sum():
+        paired, counts = with_any, on_all
+    else:
+        paired, counts = with_all, shuffles
+    paired = paired & is_defined(score)
     null = null[paired]
     null_means = _mean(null.T, (is_defined(null) & counts).T)
     return _Paired(float(_mean(score, paired)), null_means, int(paired.sum()))

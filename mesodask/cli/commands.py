@@ -9,6 +9,7 @@ import platformdirs
 from mesodask.cli import options
 from mesodask.cli.mirror import mirror
 from mesodask.cli.progress import Stages
+from mesodask.cli.status import status, summary
 from mesodask.cli.track import track
 
 
@@ -165,4 +166,4 @@ def _draw(summary: Any, figure: Path) -> None:
     click.echo(f"figure   {figure}")
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, status, summary, plot)
