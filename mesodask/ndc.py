@@ -119,7 +119,11 @@ def neuron_dropping_curves(
     store.update_attributes(_run_attributes(tracked, settings, decoded_by))
     store.failures_file.unlink(missing_ok=True)
     run_features.prepare(store, tracked, session_paths, settings, report)
-    _compute(store, tracked, settings, decoder, client, report)
+    try:
+        _compute(store, tracked, settings, decoder, client, report)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"The scores are in {store.path}; mesodask status tells how many are left")
+        raise
     return store
 
 

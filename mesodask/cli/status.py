@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesodask.cli import options
+from mesodask.cli.progress import clock
 from mesodask.errors import MesodaskError, SettingsError
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def in_words(run: "RunStatus") -> str:
 
 
 def _row(*cells: str) -> str:
-    widths = (10, 8, 21, 4, 6, 11, 8, 9)
+    widths = (9, 8, 20, 4, 6, 10, 8, 9)
     sides = ("<", *">" * 7)
     return " ".join(f"{cell:{side}{width}}" for cell, side, width in zip(cells, sides, widths, strict=True)).rstrip()
 
@@ -161,7 +162,16 @@ def _row(*cells: str) -> str:
 def _target_row(name: str, one: "TargetStatus | RunStatus", sessions: str = "") -> str:
     rate = "-" if math.isnan(one.rate) else f"{one.rate:.0f}"
     done, percent = f"{one.done}/{one.total}", _percent(one.done, one.total)
-    return _row(name, sessions, done, percent, str(one.failed), str(one.left), rate, clock(one.seconds_left))
+    return _row(
+        name,
+        sessions,
+        done,
+        percent,
+        str(one.failed),
+        str(one.left),
+        rate,
+        clock(one.seconds_left) if one.left else "-",
+    )
 
 
 def _share(done: int, total: int) -> str:
@@ -188,17 +198,3 @@ def _remarks(run: "RunStatus") -> list[str]:
             f"failed   {run.failed_tasks} tasks, the last by {run.last_error}; tracebacks: {run.failures_file}"
         )
     return lines
-
-
-def clock(seconds: float) -> str:
-    """Write a time as hours, minutes and seconds; a dash if it is not known.
-
-    Examples
-    --------
-    >>> clock(3725.2), clock(200000), clock(float("nan"))
-    ('1:02:05', '55:33:20', '-')
-    """
-    if math.isnan(seconds):
-        return "-"
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
