@@ -122,7 +122,7 @@ def neuron_dropping_curves(
     try:
         _compute(store, tracked, settings, decoder, client, report)
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"The scores are in {store.path}; mesodask status tells how many are left")
+        interrupt.add_note(f"run      {store.path}")
         raise
     return store
 

@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt) as interrupt:
         # click raises its own of the one that knows more
         notes = getattr(interrupt.__cause__ or interrupt, "__notes__", [])
-        where = "".join(f" {note}." for note in notes)
-        click.echo(f"Interrupted. What was finished is stored.{where} The same command goes on from there.", err=True)
+        click.echo("Interrupted. What was finished is stored; the same command goes on from there.", err=True)
+        for note in notes:
+            click.echo(note, err=True)
         return INTERRUPTED
     return 0

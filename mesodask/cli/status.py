@@ -154,7 +154,7 @@ def in_words(run: "RunStatus") -> str:
 
 
 def _row(*cells: str) -> str:
-    widths = (9, 8, 20, 4, 6, 10, 8, 9)
+    widths = (8, 8, 20, 4, 6, 10, 8, 9)
     sides = ("<", *">" * 7)
     return " ".join(f"{cell:{side}{width}}" for cell, side, width in zip(cells, sides, widths, strict=True)).rstrip()
 
