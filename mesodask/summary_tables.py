@@ -54,9 +54,9 @@ def summary_table(summary: xr.Dataset, table: TableKind = "curves") -> pd.DataFr
 def write_csv(summary: xr.Dataset, file: str | Path, table: TableKind = "curves") -> Path:
     """Write a table of a summary as a CSV file, whole or not at all.
 
-    Numbers are written with as many digits as give the same number again: read the file by
-    ``pandas.read_csv(file, float_precision="round_trip")``. What is missing is an empty field. A file of that name is
-    replaced.
+    Numbers are written with as many digits as give the same number again, to the last bit; pandas before version 3.1
+    reads them so by ``pandas.read_csv(file, float_precision="round_trip")``. What is missing is an empty field. A file
+    of that name is replaced.
 
     Parameters
     ----------

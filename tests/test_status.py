@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shutil
+import threading
 import time
 from io import StringIO
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import zarr
 from rich.console import Console
 
-from mesodask import run_status, schema
+from mesodask import run_status, schema, summarize
 from mesodask.cli import main
 from mesodask.cli.progress import Stages
 from mesodask.errors import StoreError
@@ -242,6 +243,31 @@ def test_lock_of_a_process_that_is_gone_is_no_driver(run: RunStore) -> None:
         content = json.loads(lock.read_text())
     lock.write_text(json.dumps(content | {"started": "0"}))  # its number is another process's now
     assert run_status(run).state == "stopped"
+
+
+def test_while_a_driver_writes_and_makes_room(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run.zarr")
+    run.reserve("choice", EIDS, [2], 10, 10, "d")
+    steps = [(k, R) for R in (10, 20, 30) for k in (2, 3, 4)]
+
+    def drive() -> None:
+        for k, R in steps:
+            run.reserve("choice", EIDS, [k], R, 10, "d")
+            run.write_scores("choice", 0, R - 10, [k], np.full((1, 10), 0.6), np.full((1, 10, 10), 0.5))
+            run.write_session("choice", 0, n_trials=100, performance=0.5, status="partial", reason="")
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    seen = []
+    while driver.is_alive():
+        status = run_status(run)
+        assert status.targets[0].problem == ""
+        seen.append(status.done)
+        summarize(run)
+    driver.join()
+    assert seen == sorted(seen)
+    assert run_status(run).done == len(steps) * 10 * 11
+    assert summarize(run)["n_resamples"].values[0, 0].tolist() == [30, 30, 30]
 
 
 # the command --------------------------------------------------------------------------------------------------

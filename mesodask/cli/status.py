@@ -53,8 +53,8 @@ def summary(
 ) -> None:
     """Print the summary of RUN, and write it as CSV.
 
-    RUN is a run store, or the beginning of the name of one in the cache folder. It may be under way. Read the files
-    with pandas.read_csv(file, float_precision="round_trip"); empty fields are what is not computed.
+    RUN is a run store, or the beginning of the name of one in the cache folder. It may be under way. In the files,
+    empty fields are what is not computed.
 
     Example: mesodask summary SP072 --one ~/one --csv curves.csv --k-star-csv k_star.csv
     """

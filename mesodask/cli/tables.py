@@ -72,8 +72,8 @@ def _few_shuffles(summary: xr.Dataset) -> list[str]:
     if not few.any():
         return []
     fewest = int(counted[few].min())
-    more = bool((summary["n_shuffles_possible"].values[few] < summary["n_shuffles_asked"].max()).any())
-    helps = "the null gives no more" if more else f"call again with {MIN_SHUFFLES} shuffles or more"
+    capped = (summary["n_shuffles_possible"] < summary["n_shuffles_asked"]).transpose(*summary["status"].dims).values
+    helps = "the null gives no more" if capped[few].all() else f"call again with {MIN_SHUFFLES} shuffles or more"
     return [f"{fewest} shuffles: no p can be below {1 / (1 + fewest):.2g}, so that there is no k*; {helps}"]
 
 

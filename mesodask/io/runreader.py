@@ -87,13 +87,13 @@ class ScoreReader:
         StoreError
             A chunk is damaged; the message names its folder.
         """
-        return self._part(self._score, session, k, self._resamples(resamples))
+        return self._part("score", session, k, self._resamples(resamples))
 
     def null_score(
         self, session: int, k: int | None = None, resamples: slice = slice(None), shuffles: slice = slice(None)
     ) -> np.ndarray:
         """Read null scores of a session, float32 as on disk: as :meth:`score`, with a last axis of shuffles."""
-        return self._part(self._null, session, k, self._resamples(resamples), shuffles)
+        return self._part("null_score", session, k, self._resamples(resamples), shuffles)
 
     def chunk_file(self, session: int, k: int, chunk: int) -> Path:
         """Path of a chunk of scores: resamples from ``chunk * resample_chunk`` on."""
@@ -113,14 +113,15 @@ class ScoreReader:
         """Keep a range within what all arrays have room for."""
         return slice(*resamples.indices(self.n_resamples))
 
-    def _part(self, array: Any, session: int, k: int | None, *ranges: slice) -> np.ndarray:
+    def _part(self, name: str, session: int, k: int | None, *ranges: slice) -> np.ndarray:
         place = (session,) if k is None else (session, int(self._position[k]))
+        array = self._score if name == "score" else self._null
         try:
             if k is None:
                 return array[(session, slice(len(self.ks)), *ranges)][self._position]
             return array[(*place, *ranges)]
         except Exception as error:  # a damaged chunk raises many kinds
-            where = self.path.joinpath(array.basename, "c", *map(str, place))
+            where = self.path.joinpath(name, "c", *map(str, place))
             raise StoreError(
                 f"{where}: a chunk of scores in this folder is damaged ({error}); run the same analysis again, which "
                 "computes it anew"
