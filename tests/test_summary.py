@@ -286,6 +286,8 @@ def some_state(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
                 score[k, 10 * first : 10 * first + 10] = np.nan
             if rng.uniform() < 0.4:
                 null[k, 10 * first : 10 * first + 10, 20 * first :] = np.nan
+    elif kind == "null before its score":
+        score[:, 15:], null[:, 15:, 35:] = np.nan, np.nan
     elif kind == "undefined column":
         null[:, :, 3] = UNDEFINED
     return score, null
@@ -293,7 +295,16 @@ def some_state(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    "kind", ["whole", "first resamples", "more shuffles", "last block has few", "blocks", "undefined column"]
+    "kind",
+    [
+        "whole",
+        "first resamples",
+        "more shuffles",
+        "last block has few",
+        "blocks",
+        "null before its score",
+        "undefined column",
+    ],
 )
 def test_null_is_compared_over_the_same_resamples(store: RunStore, tmp_path: Path, kind: str, seed: int) -> None:
     score, null = some_state(kind, np.random.default_rng(seed))
