@@ -16,7 +16,9 @@ consecutive_pairs             the neurons of each two sessions that follow each 
 trial_features                session + rows -> one z-scored windowed mean a trial and neuron
 neuron_dropping_curves        score against number of neurons, with a null for every score
 pairwise_curves               the same for each two sessions that follow each other
+run_status                    what of a run is done, failed, skipped and left, and how fast it goes
 summarize, k_star             means, intervals, p-values and k* of a run
+summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
@@ -41,6 +43,9 @@ _HOME_OF = {
     "pairwise_curves": "pairs",
     "summarize": "summary",
     "k_star": "summary",
+    "summary_table": "summary_tables",
+    "write_csv": "summary_tables",
+    "run_status": "status",
     "plot_ndc": "figures",
     "plot_tracking": "figures",
     "simulate_subject": "simulate",
@@ -55,11 +60,14 @@ __all__ = [
     "pairwise_curves",
     "plot_ndc",
     "plot_tracking",
+    "run_status",
     "simulate_subject",
     "summarize",
+    "summary_table",
     "track_neurons",
     "tracking_table",
     "trial_features",
+    "write_csv",
 ]
 
 if TYPE_CHECKING:
@@ -70,7 +78,9 @@ if TYPE_CHECKING:
     from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed
     from mesodask.simulate import simulate_subject
+    from mesodask.status import run_status
     from mesodask.summary import k_star, summarize
+    from mesodask.summary_tables import summary_table, write_csv
     from mesodask.tracking import track_neurons, tracking_table
 
 

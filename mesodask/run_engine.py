@@ -222,7 +222,12 @@ def compute(runs: Sequence[Run], client: "Client | None", report: Progress) -> N
         if left[share.place] and share.status != "partial":
             share.run.store.write_session(share.target, share.session, status="partial")
     asked = dict(left)
-    failures = _run_plan(shares, left, client, report) if any(left.values()) else []
+    try:
+        failures = _run_plan(shares, left, client, report) if any(left.values()) else []
+    except KeyboardInterrupt as interrupt:
+        for run in runs:
+            interrupt.add_note(f"run      {run.store.path}")
+        raise
     for share in shares:
         # a session that was finished, and of which nothing was asked, is finished: it need not be read again
         was = "partial" if asked[share.place] else share.status

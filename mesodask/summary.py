@@ -1,13 +1,16 @@
-"""Run stores -> means, intervals, p-values and k*, from the store alone."""
+"""Run stores -> means, intervals, p-values and k*, from the store alone, one session after the other."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from mesodask.errors import StoreError
+from mesodask.io.runreader import ScoreReader, is_computed, is_defined
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import inference
 from mesodask.settings import TARGETS
@@ -16,36 +19,83 @@ LEVEL = 0.95
 # the fewest with which 1 / (1 + shuffles), the smallest p-value there can be, allows a k*
 MIN_SHUFFLES = round(1 / inference.MAX_P) - 1
 
-MEANINGS = {
-    "mean": "mean score over finished resamples",
-    "sd": "standard deviation of the score over resamples",
-    "low": "lower end of the 95 % interval over resamples (spread of neurons and folds, not of trials)",
-    "high": "upper end of the 95 % interval over resamples (spread of neurons and folds, not of trials)",
-    "null_mean": "mean over shuffles of the null's mean score",
-    "null_low": "lower end of the 95 % interval of the null's mean scores",
-    "null_high": "upper end of the 95 % interval of the null's mean scores",
-    "p": "p-value of the mean score at this k",
-    "n_resamples": "finished resamples",
-    "p_largest": "p-value at the largest number of neurons",
-    "p_curve": "p-value of the whole curve: the largest standardised excess over the null",
-    "q": "p_largest after Benjamini-Hochberg over sessions and targets",
-    "ceiling": "mean score at the largest number of neurons",
-    "k_star": "smallest number of neurons whose mean score is within delta of the ceiling",
-    "k_star_low": "lower end of the bootstrap interval of k*",
-    "k_star_high": "upper end of the bootstrap interval of k*",
-    "n_shuffles": "shuffles that p_largest counts",
-    "null_kind": "kind of null labels",
-    "null_valid": "whether the p-values can be used at all",
-    "null_note": "what the null asks of the data; empty where it asks nothing",
-    "folds_note": "what the folds do to the scores; empty where nothing is known against them",
+
+@dataclass(frozen=True)
+class Column:
+    """What a variable of a summary is.
+
+    Attributes
+    ----------
+    meaning : str
+        In one line; the variable's attribute ``long_name``.
+    unit : str
+        The variable's attribute ``units``: "score" is that of the run's metric, "1" a pure number, "" a text.
+    """
+
+    meaning: str
+    unit: str = "1"
+
+
+CURVES = {
+    "mean": Column("mean score over finished resamples", "score"),
+    "sd": Column("standard deviation of the score over resamples", "score"),
+    "low": Column(
+        "lower end of the 95 % interval over resamples (spread of neurons and folds, not of trials)", "score"
+    ),
+    "high": Column(
+        "upper end of the 95 % interval over resamples (spread of neurons and folds, not of trials)", "score"
+    ),
+    "n_resamples": Column("finished resamples", "resamples"),
+    "null_mean": Column("mean over shuffles of the null's mean score", "score"),
+    "null_low": Column("lower end of the 95 % interval of the null's mean scores", "score"),
+    "null_high": Column("upper end of the 95 % interval of the null's mean scores", "score"),
+    "n_null_resamples": Column("resamples that p and the null's means are over", "resamples"),
+    "p": Column("p-value of the mean score at this k"),
 }
+SESSIONS = {
+    "ceiling": Column("mean score at the largest number of neurons", "score"),
+    "k_star": Column("smallest number of neurons whose mean score is within delta of the ceiling", "neurons"),
+    "k_star_low": Column("lower end of the 95 % bootstrap interval of k*", "neurons"),
+    "k_star_high": Column("upper end of the 95 % bootstrap interval of k*", "neurons"),
+    "p_largest": Column("p-value at the largest number of neurons"),
+    "p_curve": Column("p-value of the whole curve: the largest standardised excess over the null"),
+    "q": Column("p_largest after Benjamini-Hochberg over the sessions and targets whose null is valid"),
+    "n_shuffles": Column("shuffles that p_largest counts", "shuffles"),
+    "n_shuffles_possible": Column("shuffles that the null can give, of those asked for", "shuffles"),
+    "n_trials": Column("trials decoded", "trials"),
+    "performance": Column("share of rewarded trials among those that can be"),
+    "status": Column("done, partial or skipped", ""),
+    "reason": Column("why it was skipped", ""),
+}
+TARGET_NOTES = {
+    "n_shuffles_asked": Column("shuffles asked for", "shuffles"),
+    "null_kind": Column("kind of null labels", ""),
+    "null_valid": Column("whether the p-values can be used at all"),
+    "null_note": Column("what the null asks of the data; empty where it asks nothing", ""),
+    "folds_note": Column("what the folds do to the scores; empty where nothing is known against them", ""),
+}
+COUNTS = ("n_resamples", "n_null_resamples", "n_shuffles", "n_shuffles_possible", "n_trials")
 
 
 def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.Dataset:
     """Summarise a run: curves with intervals, null bands, p-values, ceiling and k*.
 
-    Observed and null means are taken over the same resamples, and
-    ``p = (1 + #{null mean >= observed mean}) / (1 + shuffles)``.
+    Mean, sd, interval, ceiling and k* are over all finished resamples whose score is defined. What compares with the
+    null (``p, p_curve, null_mean, null_low, null_high``) is, at each k of a session and target, over *paired*
+    resamples, the same for the observed mean and for that of every shuffle that counts ::
+
+        p = (1 + #{null mean >= observed mean}) / (1 + shuffles that count)
+
+    Paired are the finished resamples that have any null score: the first ones, where ``shuffle_resamples`` limits the
+    null to them. The shuffles that are computed on all of these count. While a run is under way or grows, resamples
+    differ in the shuffles they have; then, if that compares more null scores, paired are instead the resamples that
+    have every shuffle that any has, and all of these count. Which it is depends on what the store holds, and on nothing
+    else: not on the order in which it came. A score that is computed but not defined (no fold with both classes) takes
+    its resample out of the observed and of all null means; a null score that is not defined is left out of its
+    shuffle's mean alone.
+
+    The store is read one session after the other, and one k after the other, so that memory holds the null scores of
+    one curve's point. A driver may be writing meanwhile.
 
     Parameters
     ----------
@@ -57,15 +107,21 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
     Returns
     -------
     xarray.Dataset
-        Dims target, session, k: ``mean, sd, low, high, null_mean, null_low, null_high, p, n_resamples``; dims target,
-        session: ``p_largest, p_curve, q, ceiling, k_star, k_star_low, k_star_high, n_shuffles, n_trials, performance,
-        status, reason``; dim target: ``null_kind, null_valid, null_note, folds_note`` (see :func:`null_claim`). What is
-        not computed, or is skipped, is NaN.
+        Dims target, session, k: the variables of :data:`CURVES`; dims target, session: those of :data:`SESSIONS`; dim
+        target: those of :data:`TARGET_NOTES` (see :func:`null_claim`). Each has its meaning as the attribute
+        ``long_name`` and its unit as ``units``. What is not computed, or is skipped, is NaN, and 0 where it is a
+        count. Attributes: ``subject, n_shared, n_resamples, metric, delta, run``, and ``decoder``, the name of a user's
+        decoder with its ``decoder_identity``, both empty for the package's own.
+
+    Notes
+    -----
+    q corrects ``p_largest`` over those sessions and targets whose null is valid for the target. The p-value of a null
+    that is not (``null_valid`` False) tests nothing: it is no member of the family, and its q is NaN.
 
     Raises
     ------
     StoreError
-        There is no such run.
+        There is no such run, or a chunk of it is damaged.
     """
     store = run if isinstance(run, RunStore) else RunStore(Path(run))
     if not store.exists():
@@ -76,18 +132,27 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
     names = settings_order(store.targets())
     if not names:
         raise StoreError(f"{store.path}: nothing has been computed yet in this run")
-    parts = [_summarize_target(store.scores(name), delta, settings["seed"]) for name in names]
-    summary = xr.concat(parts, pd.Index(names, name="target"), join="outer")
-    summary["q"] = (("target", "session"), inference.benjamini_hochberg(summary["p_largest"].values))
+    readers = [ScoreReader(store.path, name) for name in names]
+    ks = np.unique(np.concatenate([reader.ks for reader in readers]))
+    parts = [_summarize_target(store, reader, ks, delta, settings["seed"]) for reader in readers]
+    variables = {name: (_dims(name), np.stack([part[name] for part in parts])) for name in parts[0]}
+    summary = xr.Dataset(variables, {"target": names, "session": tracked["session"].values, "k": ks})
     summary = summary.assign(_caveats(names, settings))
-    for name, meaning in MEANINGS.items():
-        summary[name].attrs["long_name"] = meaning
+    summary["n_shuffles_asked"] = ("target", [reader.n_shuffles for reader in readers])
+    valid_p = summary["p_largest"].where(summary["null_valid"])
+    summary["q"] = (("target", "session"), inference.benjamini_hochberg(valid_p.values))
+    for name, column in (CURVES | SESSIONS | TARGET_NOTES).items():
+        unit = settings["metric"] if column.unit == "score" else column.unit
+        summary[name].attrs = {"long_name": column.meaning} | ({"units": unit} if unit else {})
+    identity = store.attrs.get("decoder") or ""
     return summary.assign_coords(date=("session", tracked["date"].values)).assign_attrs(
         subject=store.attrs["subject"],
         n_shared=tracked.sizes["neuron"],
         n_resamples=int(summary["n_resamples"].max()),
         metric=settings["metric"],
         delta=delta,
+        decoder=decoder_name(identity),
+        decoder_identity=identity,
         run=str(store.path),
     )
 
@@ -105,7 +170,7 @@ def k_star(run: RunStore | str | Path, *, delta: float | None = None) -> pd.Data
     pandas.DataFrame
         One row a target and session: ``date, ceiling, k_star, k_star_low, k_star_high, p_largest, q, status,
         null_valid``. k* is NaN while scores are missing at the largest k, and where the p-value there is above 0.05;
-        where the null is not valid (:func:`null_claim`), neither are p, q and k*.
+        where the null is not valid (:func:`null_claim`), neither are p and k*, and q is NaN.
     """
     summary = summarize(run, delta=delta)
     columns = ["ceiling", "k_star", "k_star_low", "k_star_high", "p_largest", "q", "status", "null_valid"]
@@ -150,6 +215,39 @@ def null_claim(target: str, kind: str) -> tuple[bool, str]:
     return True, "valid only without slow drift; circular holds with it, too"
 
 
+def decoder_name(identity: str) -> str:
+    """Name a user's decoder as a person would, given its identity (the run's attribute ``decoder``).
+
+    Parameters
+    ----------
+    identity : str
+        JSON of :func:`mesodask.numerics.decoder_identity.decoder_identity`; empty for the package's own decoder.
+
+    Returns
+    -------
+    str
+        Its class; for a pipeline those of its steps.
+
+    Examples
+    --------
+    >>> decoder_name('{"class": "sklearn.svm._classes.LinearSVC", "params": {"C": 0.1}}')
+    'LinearSVC'
+    >>> decoder_name("")
+    ''
+    """
+    return _class_name(json.loads(identity)) if identity else ""
+
+
+def _class_name(described: Any) -> str:
+    """Name a described estimator, and the steps of a pipeline, which are pairs of a name and an estimator or a text."""
+    if not isinstance(described, dict) or "class" not in described:
+        return str(described)
+    steps = described.get("params", {}).get("steps")
+    if isinstance(steps, list):
+        return " + ".join(_class_name(step[1]) for step in steps if step[1] not in (None, "passthrough"))
+    return described["class"].rpartition(".")[2]
+
+
 def _caveats(targets: list[str], settings: dict[str, Any]) -> dict[str, tuple[str, list[Any]]]:
     """Gather what is known against the null and the folds of every target, as variables over target."""
     kinds = [settings["null"] or TARGETS[target].null for target in targets]
@@ -177,57 +275,89 @@ def settings_order(targets: list[str]) -> list[str]:
     return [name for name in TARGETS if name in targets] + sorted(set(targets) - set(TARGETS))
 
 
-def _summarize_target(scores: xr.Dataset, delta: float, seed: int) -> xr.Dataset:
-    """Summary of one target; its ks and sessions are those of the scores."""
-    per_session = [
-        _summarize_session(scores.isel(session=session), delta, seed) for session in range(scores.sizes["session"])
-    ]
-    summary = xr.concat(per_session, "session")
-    return summary.assign({name: scores[name] for name in ("n_trials", "performance", "status", "reason")})
+def _dims(name: str) -> tuple[str, ...]:
+    return ("target", "session", "k") if name in CURVES else ("target", "session")
 
 
-def _summarize_session(scores: xr.Dataset, delta: float, seed: int) -> xr.Dataset:
-    observed = scores["score"].values  # (k, resample)
-    null = scores["null_score"].values.astype(float)  # (k, resample, shuffle)
-    ks = scores["k"].values
-    finished = scores["finished"].values
-    defined = finished & np.isfinite(observed)
+def _summarize_target(
+    store: RunStore, reader: ScoreReader, ks: np.ndarray, delta: float, seed: int
+) -> dict[str, np.ndarray]:
+    """Summarise one target: curves (session, k) at the ks of all targets, and values (session,)."""
+    n_sessions = len(reader.sessions)
+    columns = np.searchsorted(ks, reader.ks)
+    target = reader.path.name
+    summary: dict[str, np.ndarray] = {
+        name: np.zeros((n_sessions, len(ks)), int) if name in COUNTS else np.full((n_sessions, len(ks)), np.nan)
+        for name in CURVES
+    }
+    values = []
+    for session, eid in enumerate(reader.sessions):
+        curves, one = _summarize_session(reader, session, delta, (seed, "k_star", eid))
+        for name in CURVES:
+            summary[name][session, columns] = curves[name]
+        n_null = store.feature_attributes(target, eid).get("n_null", reader.n_shuffles)
+        values.append(one | {"n_shuffles_possible": min(n_null, reader.n_shuffles)})
+    per_session = {name: np.array([one[name] for one in values]) for name in values[0]}
+    return summary | per_session | reader.session_values()
+
+
+def _summarize_session(
+    reader: ScoreReader, session: int, delta: float, key: tuple[int | str, ...]
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Summarise one session of a target: curves (k,) at the target's ks, and values."""
+    stored = reader.score(session)  # (k, resample)
+    finished, defined = is_computed(stored), is_defined(stored)
+    observed = np.where(defined, stored, np.nan)
+    pairs = [_paired_with_null(stored[k], reader.null_score(session, k)) for k in range(len(reader.ks))]
+    paired_mean = np.array([pair.observed_mean for pair in pairs])
+    null_means = np.array([pair.null_means for pair in pairs]).reshape(len(reader.ks), reader.n_shuffles)
     mean = _mean(observed, defined)
     low, high = inference.interval(observed, level=LEVEL, axis=1)
-    null_means = _null_means(null, defined, scores["null_finished"].values)  # (k, shuffle)
     null_low, null_high = inference.interval(null_means, level=LEVEL, axis=1)
-    p = inference.p_value(mean, null_means)
+    p = inference.p_value(paired_mean, null_means)
+    p_largest = float(p[-1]) if len(p) else float("nan")
     # a resample whose score is computed but not defined is no part of k*; one that is not computed makes it wait
     undefined = (finished & ~defined).any(axis=0)
-    key = (seed, "k_star", str(scores["session"].values))
-    star = inference.k_star(ks, observed[:, ~undefined], delta, p=p[-1], key=key)
+    star = inference.k_star(reader.ks, observed[:, ~undefined], delta, p=p_largest, key=key)
     sd = np.sqrt(_mean((observed - mean[:, None]) ** 2, defined))
     curves = {
-        "mean": mean, "sd": sd, "low": low, "high": high, "null_mean": _mean(null_means, np.isfinite(null_means)),
-        "null_low": null_low, "null_high": null_high, "p": p, "n_resamples": finished.sum(axis=1),
+        "mean": mean, "sd": sd, "low": low, "high": high, "n_resamples": finished.sum(axis=1),
+        "null_mean": _mean(null_means, np.isfinite(null_means)), "null_low": null_low, "null_high": null_high,
+        "n_null_resamples": np.array([pair.n_resamples for pair in pairs], dtype=int), "p": p,
     }  # fmt: skip
     values = {
-        "p_largest": p[-1], "p_curve": inference.p_curve(mean, null_means), "ceiling": star.ceiling,
+        "p_largest": p_largest, "p_curve": inference.p_curve(paired_mean, null_means), "ceiling": star.ceiling,
         "k_star": star.k_star, "k_star_low": star.low, "k_star_high": star.high,
-        "n_shuffles": np.isfinite(null_means[-1]).sum(),
+        "n_shuffles": int(np.isfinite(null_means[-1:]).sum()),
     }  # fmt: skip
-    return xr.Dataset(
-        {name: ("k", value) for name, value in curves.items()} | {name: ((), value) for name, value in values.items()},
-        coords={"k": ks},
-    )
+    return curves, values
+
+
+class _Paired(NamedTuple):
+    """Observed and null means of one k, over the same resamples."""
+
+    observed_mean: float  # NaN where no resample is paired
+    null_means: np.ndarray  # (n_shuffles,); NaN where a shuffle does not count
+    n_resamples: int
+
+
+def _paired_with_null(score: np.ndarray, null: np.ndarray) -> _Paired:
+    """Average a score (resample,) and its null (resample, shuffle), as on disk, over the same resamples."""
+    computed = is_computed(null) & is_computed(score)[:, None]
+    with_any, shuffles = computed.any(axis=1), computed.any(axis=0)
+    with_all, on_all = computed[:, shuffles].all(axis=1), computed[with_any].all(axis=0)
+    if with_any.sum() * on_all.sum() >= with_all.sum() * shuffles.sum():
+        paired, counts = with_any, on_all
+    else:
+        paired, counts = with_all, shuffles
+    paired = paired & is_defined(score)
+    null = null[paired]
+    null_means = _mean(null.T, (is_defined(null) & counts).T)
+    return _Paired(float(_mean(score, paired)), null_means, int(paired.sum()))
 
 
 def _mean(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of the values that count; NaN where none does."""
+    """Mean over the last axis, in double precision, of the values that count; NaN where none does."""
     n = counted.sum(axis=-1)
-    total = np.where(counted, values, 0.0).sum(axis=-1)
+    total = np.where(counted, values, 0).sum(axis=-1, dtype=float)
     return np.divide(total, n, out=np.full(np.shape(n), np.nan), where=n > 0)
-
-
-def _null_means(null: np.ndarray, defined: np.ndarray, null_finished: np.ndarray) -> np.ndarray:
-    """Mean null score of each shuffle over the resamples whose score counts, (k, shuffle).
-
-    A shuffle that is not computed on all of them yet is NaN: observed and null means are over the same resamples.
-    """
-    counted = np.isfinite(null) & defined[:, :, None] & null_finished[:, None, :]
-    return _mean(np.moveaxis(null, 1, 2), np.moveaxis(counted, 1, 2))

@@ -75,13 +75,17 @@ def test_skipped_sessions_leave_the_table_whole(
             "status": (("target", "session"), [["partial", "skipped"]]),
             "reason": (("target", "session"), [["", reason]]),
             "n_shuffles": (("target", "session"), [[100, 0]]),
+            "n_shuffles_possible": (("target", "session"), [[100, 0]]),
+            "n_shuffles_asked": ("target", [100]),
+            "n_resamples": (("target", "session", "k"), [[[50], [0]]]),
+            "n_null_resamples": (("target", "session", "k"), [[[50], [0]]]),
             "null_kind": ("target", ["circular"]),
             "null_valid": ("target", [True]),
             "null_note": ("target", [""]),
             "folds_note": ("target", [""]),
         },
         coords={"target": ["feedback"], "date": ("session", ["2025-01-13", "2025-01-14"])},
-        attrs={"subject": "S1", "n_shared": 3, "metric": "auc"},
+        attrs={"subject": "S1", "n_shared": 3, "metric": "auc", "decoder": ""},
     )
     print_summary(summary)
     out = capsys.readouterr().out
@@ -109,6 +113,7 @@ def test_interrupt_of_a_terminal_is_calm(subject: SimulatedSubject, tmp_path: Pa
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "goes on from there" in err
+    assert f"run      {next(tmp_path.glob('decoding/*.zarr'))}" in err
     assert "Traceback" not in err
 
 

@@ -11,6 +11,7 @@ from mesodask.cli import options
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.progress import Stages
+from mesodask.cli.status import status, summary
 from mesodask.cli.track import track
 
 
@@ -131,4 +132,4 @@ def plot(run: Path, figure: Path) -> None:
     options.draw(summarize(run), figure)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot)

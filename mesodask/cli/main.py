@@ -62,7 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as interrupt:
+        # click raises its own of the one that knows more
+        notes = getattr(interrupt.__cause__ or interrupt, "__notes__", [])
         click.echo("Interrupted. What was finished is stored; the same command goes on from there.", err=True)
+        for note in notes:
+            click.echo(note, err=True)
         return INTERRUPTED
     return 0

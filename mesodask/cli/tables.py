@@ -28,7 +28,9 @@ def print_summary(summary: xr.Dataset) -> None:
         table.add_row()
     attrs = summary.attrs
     console = Console()
-    console.print(f"{attrs['subject']}: {attrs['n_shared']} shared neurons, {attrs['metric']}", highlight=False)
+    decoder = f", decoder {attrs['decoder']}" if attrs["decoder"] else ""
+    title = f"{attrs['subject']}: {attrs['n_shared']} shared neurons, {attrs['metric']}{decoder}"
+    console.print(title, highlight=False, soft_wrap=True)
     console.print(table)
     for line in remarks + caveats(summary):
         console.print(line, highlight=False, soft_wrap=True)
@@ -45,15 +47,43 @@ def caveats(summary: xr.Dataset) -> list[str]:
             alike.setdefault((subject, note), []).append(target)
         if note := one["folds_note"].item():
             alike.setdefault(("folds of", note), []).append(target)
+        if note := _capped(one):
+            alike.setdefault((f"null {kind} of", note), []).append(target)
     lines = [f"{subject} {', '.join(targets)}: {note}" for (subject, note), targets in alike.items()]
-    counted = summary["n_shuffles"].values[summary["status"].values == "done"]
-    if len(counted) and 0 < counted.min() < MIN_SHUFFLES:
-        fewest = int(counted.min())
-        lines.append(
-            f"{fewest} shuffles: no p can be below {1 / (1 + fewest):.2g}, so that there is no k*; "
-            f"call again with {MIN_SHUFFLES} shuffles or more"
-        )
-    return lines
+    return lines + _few_shuffles(summary) + _few_resamples(summary)
+
+
+def _capped(one: xr.Dataset) -> str:
+    """Say how many shuffles a target's null gives where that is fewer than were asked for; else nothing."""
+    asked = int(one["n_shuffles_asked"])
+    possible = one["n_shuffles_possible"].values[one["status"].values != "skipped"]
+    if not len(possible) or possible.min() >= asked:
+        return ""
+    fewest, most = int(possible.min()), int(possible.max())
+    given = str(fewest) if fewest == most else f"{fewest} to {most}"
+    why = ", one less than trials" if one["null_kind"].item() == "circular" else ""
+    return f"it gives no more than {given} of the {asked} shuffles asked for{why}"
+
+
+def _few_shuffles(summary: xr.Dataset) -> list[str]:
+    """Say that no k* can be found with so few shuffles, and what helps."""
+    counted = np.where(summary["status"] == "done", summary["n_shuffles"], 0)
+    few = (counted > 0) & (counted < MIN_SHUFFLES)
+    if not few.any():
+        return []
+    fewest = int(counted[few].min())
+    capped = (summary["n_shuffles_possible"] < summary["n_shuffles_asked"]).transpose(*summary["status"].dims).values
+    helps = "the null gives no more" if capped[few].all() else f"call again with {MIN_SHUFFLES} shuffles or more"
+    return [f"{fewest} shuffles: no p can be below {1 / (1 + fewest):.2g}, so that there is no k*; {helps}"]
+
+
+def _few_resamples(summary: xr.Dataset) -> list[str]:
+    """Say on how many resamples the null is computed where that is not on all."""
+    largest = summary[["n_resamples", "n_null_resamples"]].where(summary["status"] == "done", 0).max()
+    with_null, finished = int(largest["n_null_resamples"]), int(largest["n_resamples"])
+    if not 0 < with_null < finished:
+        return []
+    return [f"p and null: over {with_null} of {finished} resamples, those that have a null; all else over all"]
 
 
 def _cells(one: xr.Dataset) -> list[str]:

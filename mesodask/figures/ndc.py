@@ -30,7 +30,7 @@ def plot_ndc(
 
     Bands are the 95 % interval over resamples (the spread of neurons and folds, not of trials); the grey band is the
     95 % interval of the null's means. A dot marks k*, the smallest k within delta of the ceiling. Where the null is
-    invalid for the target, the panel's title says so.
+    invalid for the target, the panel's title says so; the figure's title names a user's decoder.
 
     Parameters
     ----------
@@ -98,8 +98,13 @@ def _title(summary: xr.Dataset) -> str:
     attrs = summary.attrs
     dates = summary["date"].values
     span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    decoder = f", decoder {attrs['decoder']}" if attrs["decoder"] else ""
+    with_null = int(summary["n_null_resamples"].max())
+    resamples = f"{attrs['n_resamples']} resamples"
+    if 0 < with_null < attrs["n_resamples"]:
+        resamples += f" (null and p: {with_null})"
     return (
-        f"{attrs['subject']}, {span}: {attrs['n_shared']} shared neurons, {attrs['n_resamples']} resamples\n"
+        f"{attrs['subject']}, {span}: {attrs['n_shared']} shared neurons, {resamples}{decoder}\n"
         f"bands: 95 % over resamples; grey: 95 % of the null's means; dots: k* (delta {attrs['delta']:g}); "
         "percent: rewarded trials"
     )

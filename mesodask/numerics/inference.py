@@ -293,7 +293,9 @@ def k_star(
     found = _first_within(sizes, curves.mean(axis=1, keepdims=True), delta)[0]
     n_resamples = curves.shape[1]
     drawn = generator(*key).integers(n_resamples, size=(N_BOOTSTRAPS, n_resamples))
-    bootstrapped = _first_within(sizes, curves[:, drawn].mean(axis=-1), delta)
+    # how often each draw holds each resample: a product instead of the drawn curves, which would fill the memory
+    held = np.array([np.bincount(draw, minlength=n_resamples) for draw in drawn], dtype=np.float64)
+    bootstrapped = _first_within(sizes, curves @ held.T / n_resamples, delta)
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(bootstrapped, tails, method="inverted_cdf")
     return KStar(float(found), float(low), float(high), ceiling)

@@ -1,0 +1,200 @@
+"""The commands that look at runs: how far they are, and what has come out."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mesodask.cli import options
+from mesodask.cli.progress import clock
+from mesodask.errors import MesodaskError, SettingsError
+
+if TYPE_CHECKING:
+    from mesodask.status import RunStatus, TargetStatus
+
+MOST_SKIPPED = 10  # lines, on a terminal; --json has all
+CSV = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("run", required=False)
+@options.where
+@click.option("--quick", is_flag=True, help="Trust that stored chunks of null scores are full; for very large runs.")
+@options.as_json
+def status(run: str | None, one: Path | None, cache_dir: Path | None, quick: bool, as_json: bool) -> None:
+    """Show what of RUN is done, failed, skipped and left, and how fast it goes.
+
+    RUN is a run store, or the beginning of the name of one in the cache folder. Without it, all runs of the cache
+    folder are listed, as with --quick. Only stores are read: it works while a run is computed, and from any machine
+    that sees them. Scores are the data's and the null's, one for each label vector.
+
+    Example: mesodask status SP072 --one ~/one
+    """
+    from mesodask.status import run_status
+
+    if run is None:
+        _list_runs(_folder(one, cache_dir), as_json)
+        return
+    found = run_status(find_run(run, one, cache_dir), quick=quick)
+    click.echo(json.dumps(found.plain(), indent=2) if as_json else in_words(found))
+
+
+@click.command()
+@click.argument("run")
+@options.where
+@click.option("--csv", type=CSV, help="Write the curves into this file, a row a target, session and number of neurons.")
+@click.option("--k-star-csv", type=CSV, help="Write k*, ceiling and p-values, a row a target and session.")
+@click.option("--delta", type=float, help="k* is the smallest k this close to the ceiling; as in the run if not given.")
+def summary(
+    run: str, one: Path | None, cache_dir: Path | None, csv: Path | None, k_star_csv: Path | None, delta: float | None
+) -> None:
+    """Print the summary of RUN, and write it as CSV.
+
+    RUN is a run store, or the beginning of the name of one in the cache folder. It may be under way. In the files,
+    empty fields are what is not computed.
+
+    Example: mesodask summary SP072 --one ~/one --csv curves.csv --k-star-csv k_star.csv
+    """
+    from mesodask.cli.tables import print_summary
+    from mesodask.summary import summarize
+    from mesodask.summary_tables import write_csv
+
+    found = summarize(find_run(run, one, cache_dir), delta=delta)
+    print_summary(found)
+    if csv is not None:
+        click.echo(f"curves   {write_csv(found, csv)}")
+    if k_star_csv is not None:
+        click.echo(f"k*       {write_csv(found, k_star_csv, table='k_star')}")
+
+
+def find_run(name: str, one: Path | None, cache_dir: Path | None) -> Path:
+    """Find the run that is meant by a path, or by the beginning of its name in the cache folder.
+
+    Raises
+    ------
+    SettingsError
+        There is none, or more than one.
+    """
+    from mesodask.io.runstore import RunStore
+    from mesodask.status import find_runs
+
+    path = Path(name).expanduser()
+    if RunStore(path).exists() or (len(path.parts) > 1 and one is None and cache_dir is None):
+        return path  # where no run is, the error says so; a path is not looked for in the cache folder
+    folder = _folder(one, cache_dir)
+    runs = find_runs(folder)
+    exact = [run for run in runs if name in (run.name, run.stem)]
+    matching = exact or [run for run in runs if run.name.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
+    listing = "\n".join(f"  {run.stem}" for run in matching or runs) or "  none"
+    problem = f"{len(matching)} runs begin like that" if matching else "no such file, and no run begins like that"
+    raise SettingsError(f"{name}: {problem} in {folder / 'decoding'}; there are\n{listing}")
+
+
+def _folder(one: Path | None, cache_dir: Path | None) -> Path:
+    """Give the cache folder; a ONE is asked for it only where neither folder is named."""
+    from mesodask.io import cache
+
+    if cache_dir is not None or one is not None:
+        return cache.cache_folder(cache_dir if cache_dir is not None else Path(str(one)).expanduser() / "meso")
+    from mesodask.io import alf
+
+    return cache.cache_folder(None, alf.connect(None))
+
+
+def _list_runs(folder: Path, as_json: bool) -> None:
+    from mesodask.status import find_runs, run_status
+
+    runs = find_runs(folder)
+    found: list[RunStatus | str] = []
+    for run in runs:
+        try:
+            found.append(run_status(run, quick=True))
+        except MesodaskError as error:  # one damaged run must not hide the others
+            found.append(str(error))
+    if as_json:
+        parts = [part.plain() if not isinstance(part, str) else {"state": "damaged", "problem": part} for part in found]
+        click.echo(json.dumps(parts, indent=2))
+        return
+    width = max((len(run.stem) for run in runs), default=0)
+    for run, part in zip(runs, found, strict=True):
+        click.echo(f"{run.stem:<{width}}  {part if isinstance(part, str) else _one_line(part)}")
+    if not runs:
+        click.echo(f"no runs in {folder / 'decoding'}")
+
+
+def _one_line(run: "RunStatus") -> str:
+    parts = [f"{run.state:<9}", _share(run.done, run.total)]
+    if run.failed:
+        parts.append(f"{run.failed} failed")
+    if run.driver:
+        parts.append(f"time left {clock(run.seconds_left)}")
+    return "  ".join(parts)
+
+
+def in_words(run: "RunStatus") -> str:
+    """Tell the status of a run in lines for a terminal."""
+    lines = [f"{run.path.stem}: {run.state}", f"driver   {run.driver or 'none is at work'}"]
+    if not math.isnan(run.last_write):
+        written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.last_write))
+        lines.append(f"last     score stored at {written}")
+    lines += ["", _row("target", "sessions", "scores done", "", "failed", "left", "a minute", "time left")]
+    for one in run.targets:
+        lines.append(_target_row(one.target, one, f"{one.n_sessions_done}/{one.n_sessions - len(one.skipped)}"))
+    if len(run.targets) > 1:
+        lines.append(_target_row("all", run))
+    lines += ["", *_remarks(run), f"store    {run.path}"]
+    if run.state in ("stopped", "failed"):
+        lines.append("Run the same analysis again to go on from there.")
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    widths = (8, 8, 20, 4, 6, 10, 8, 9)
+    sides = ("<", *">" * 7)
+    return " ".join(f"{cell:{side}{width}}" for cell, side, width in zip(cells, sides, widths, strict=True)).rstrip()
+
+
+def _target_row(name: str, one: "TargetStatus | RunStatus", sessions: str = "") -> str:
+    rate = "-" if math.isnan(one.rate) else f"{one.rate:.0f}"
+    done, percent = f"{one.done}/{one.total}", _percent(one.done, one.total)
+    return _row(
+        name,
+        sessions,
+        done,
+        percent,
+        str(one.failed),
+        str(one.left),
+        rate,
+        clock(one.seconds_left) if one.left else "-",
+    )
+
+
+def _share(done: int, total: int) -> str:
+    return f"{_percent(done, total):>4} of {total} scores"
+
+
+def _percent(done: int, total: int) -> str:
+    """Give a share in whole percent, 100 % only if all is done."""
+    return f"{math.floor(100 * done / total)}%" if total else "-"
+
+
+def _remarks(run: "RunStatus") -> list[str]:
+    lines = []
+    for target in run.targets:
+        lines += [f"skipped  {target.target}, {session}: {why}" for session, why in target.skipped.items()]
+    rest = len(lines) - MOST_SKIPPED
+    if rest > 0:
+        lines[MOST_SKIPPED:] = [f"skipped  ... and {rest} more (--json lists all)"]
+    lines += [f"problem  {target.target}: {target.problem}" for target in run.targets if target.problem]
+    if run.damaged:
+        lines.append(f"damaged  {run.damaged} scores cannot be read; the next call computes them again")
+    if run.failed_tasks:
+        lines.append(
+            f"failed   {run.failed_tasks} tasks, the last by {run.last_error}; tracebacks: {run.failures_file}"
+        )
+    return lines
