@@ -278,55 +278,71 @@ def _run_plan(
     """Run the blocks of all shares; what is left of each is counted down in `left`."""
     from mesodask.compute import cluster, runner
 
-    pace = Pace()
-    by_place = {share.place: share for share in shares}
-    totals: Counter[str] = Counter()
-    for share in shares:
-        totals[share.target] += left[share.place]
-    to_do = totals.copy()
-    unconverged = 0
-
-    def on_result(task: "Task", result: list[Scores]) -> None:
-        nonlocal unconverged
-        block: Block = task.arguments[0]
-        share = by_place[block.store, block.target, block.eid]
-        done = count_scores(block.pieces)
-        _store_block(share, block, result, pace)
-        unconverged += sum(scores.unconverged for scores in result)
-        left[share.place] -= done
-        to_do[share.target] -= done
-        report(f"curves: {share.target}", totals[share.target] - to_do[share.target], totals[share.target])
-
-    def on_failure(failure: "Failure") -> None:
-        block: Block = failure.task.arguments[0]
-        logger.error("task %s failed: %s", failure.task.key, failure.error)
-        by_place[block.store, block.target, block.eid].run.store.note_failure(
-            {**failure.task.label, "error": failure.error, "traceback": failure.traceback}
-        )
-
-    for target, total in totals.items():
-        if total:
-            report(f"curves: {target}", 0, total)
+    arrivals = _Arrivals(shares, left, report)
     unfinished = [share for share in shares if left[share.place]]
-    tasks = (_task(block, share.run.settings) for share, block in plan(unfinished, pace))
+    tasks = (_task(block, share.run.settings) for share, block in plan(unfinished, arrivals.pace))
     with nullcontext(client) if client is not None else cluster.local_client() as workers:
-        failures = runner.run_tasks(workers, tasks, on_result, on_failure=on_failure)
-    if unconverged:
-        logger.warning("%d fits did not converge; their scores are kept", unconverged)
+        failures = runner.run_tasks(workers, tasks, arrivals.on_result, on_failure=arrivals.on_failure)
+    if arrivals.unconverged:
+        logger.warning("%d fits did not converge; their scores are kept", arrivals.unconverged)
     return failures
 
 
-def _store_block(share: Share, block: Block, result: list[Scores], pace: Pace) -> None:
-    for piece, scores in zip(block.pieces, result, strict=True):
-        score = None if scores.score is None else scores.score[None]
-        share.run.store.write_scores(
-            block.target, share.session, piece.resamples.start, [piece.k], score, scores.null[None],
-            piece.shuffles.start,
-        )  # fmt: skip
-        n = len(piece.resamples)
-        learn = partial(pace.learn, block.target, piece.k, n_trials=share.n_trials)
-        learn(null=False, n=n * piece.data, seconds=scores.data_seconds)
-        learn(null=True, n=n * share.grain.batches(piece.shuffles), seconds=scores.null_seconds)
+class _Arrivals:
+    """What becomes of results as they arrive: they are stored, counted and reported, and set the pace of the plan."""
+
+    def __init__(self, shares: Sequence[Share], left: dict[tuple[str, str, str], int], report: Progress) -> None:
+        self.pace = Pace()
+        self.unconverged = 0
+        self._by_place = {share.place: share for share in shares}
+        self._left = left
+        self._report = report
+        self._total: Counter[str] = Counter()
+        for share in shares:
+            self._total[share.target] += left[share.place]
+        self._done: Counter[str] = Counter()
+        for target in self._total:
+            self._tell(target)
+
+    def _tell(self, target: str) -> None:
+        if self._total[target]:
+            self._report(f"curves: {target}", self._done[target], self._total[target])
+
+    def _share(self, task: "Task") -> Share:
+        block: Block = task.arguments[0]
+        return self._by_place[block.store, block.target, block.eid]
+
+    def on_result(self, task: "Task", result: list[Scores]) -> None:
+        """Store the scores of a task."""
+        share, pieces = self._share(task), task.arguments[0].pieces
+        for piece, scores in zip(pieces, result, strict=True):
+            _store_piece(share, piece, scores)
+            _learn(self.pace, share, piece, scores)
+            self.unconverged += scores.unconverged
+        self._left[share.place] -= count_scores(pieces)
+        self._done[share.target] += count_scores(pieces)
+        self._tell(share.target)
+
+    def on_failure(self, failure: "Failure") -> None:
+        """Note beside the store that a task failed for good."""
+        logger.error("task %s failed: %s", failure.task.key, failure.error)
+        record = {**failure.task.label, "error": failure.error, "traceback": failure.traceback}
+        self._share(failure.task).run.store.note_failure(record)
+
+
+def _store_piece(share: Share, piece: Piece, scores: Scores) -> None:
+    score = None if scores.score is None else scores.score[None]
+    share.run.store.write_scores(
+        share.target, share.session, piece.resamples.start, [piece.k], score, scores.null[None], piece.shuffles.start
+    )
+
+
+def _learn(pace: Pace, share: Share, piece: Piece, scores: Scores) -> None:
+    n = len(piece.resamples)
+    n_batches = n * share.grain.batches(piece.shuffles)
+    learn = partial(pace.learn, share.target, piece.k, n_trials=share.n_trials)
+    learn(null=False, n=n * piece.data, seconds=scores.data_seconds)
+    learn(null=True, n=n_batches, seconds=scores.null_seconds)
 
 
 def _task(block: Block, settings: NdcSettings) -> "Task":
