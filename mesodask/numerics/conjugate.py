@@ -36,7 +36,7 @@ _GOES_ON, _ARRIVED, _LOST = 0, 1, 2
 
 
 # reassociation would cancel the rounding constant; a check for division by zero would keep the loop from vectorising
-@numba.njit(cache=True, fastmath={"contract", "nsz", "arcp"}, nogil=True, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, fastmath={"contract", "nsz", "arcp"}, nogil=True, error_model="numpy")
 def _walk(t, v, f, pull, powers, series):  # type: ignore[no-untyped-def]
     """Add t v to the decisions f and make `pull` s / (1 + exp(s f)), minus the derivative of the loss.
 
@@ -64,7 +64,7 @@ def _walk(t, v, f, pull, powers, series):  # type: ignore[no-untyped-def]
         pull[i] = s / (_f4(1) + series[i] * powers[i])
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True)
 def _slope_and_curvature(pull, f, v, shift):  # type: ignore[no-untyped-def]
     """Return p.v and v'Qv: descent and Hessian of the loss along v; p and q as in `_loss_products`."""
     slope = curvature = _f4(0)
@@ -74,7 +74,7 @@ def _slope_and_curvature(pull, f, v, shift):  # type: ignore[no-untyped-def]
     return slope, curvature
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True)
 def _weight_products(x, y, ux, uy, vx, vy):  # type: ignore[no-untyped-def]
     """Return x.x, x.u, x.v, u.u, u.v and v.v in one pass over the weights."""
     xx = xu = xv = uu = uv = vv = _f4(0)
@@ -88,7 +88,7 @@ def _weight_products(x, y, ux, uy, vx, vy):  # type: ignore[no-untyped-def]
     return xx, xu, xv, uu, uv, vv
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True)
 def _loss_products(pull, f, uf, vf, shift):  # type: ignore[no-untyped-def]
     """Return p.u, p.v and f'Qf, u'Qu, u'Qv, v'Qv in one pass over the trials.
 
@@ -107,14 +107,14 @@ def _loss_products(pull, f, uf, vf, shift):  # type: ignore[no-untyped-def]
     return pu, pv, ff, uu, uv, vv
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True)
 def _combine(alpha, u, beta, v):  # type: ignore[no-untyped-def]
     """Set v to alpha u + beta v."""
     for i in range(v.size):
         v[i] = alpha * u[i] + beta * v[i]
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True)
 def _combine_and_add(alpha, u, beta, v, t, x):  # type: ignore[no-untyped-def]
     """Set v to alpha u + beta v and add t v to x."""
     for i in range(x.size):
@@ -122,7 +122,7 @@ def _combine_and_add(alpha, u, beta, v, t, x):  # type: ignore[no-untyped-def]
         x[i] += t * v[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, forceinline=True, nogil=True)
 def _best_in_plane(gu, gv, huu, huv, hvv):  # type: ignore[no-untyped-def]
     """Minimise the quadratic with descent (gu, gv) and Hessian ((huu, huv), (huv, hvv)) over a plane."""
     determinant = huu * hvv - huv * huv
@@ -131,7 +131,7 @@ def _best_in_plane(gu, gv, huu, huv, hvv):  # type: ignore[no-untyped-def]
     return gu / max(huu, _f4(1e-30)), _f4(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, forceinline=True, nogil=True)
 def _step(x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, series, shift, tol, longest, gain):  # type: ignore[no-untyped-def]
     """Move one column a step; return whether it goes on, has arrived or is lost, and what the model said it gains.
 
@@ -170,7 +170,7 @@ def _step(x, y, f, ux, uy, uf, vx, vy, vf, pull, powers, series, shift, tol, lon
     return _ARRIVED if arrived else _GOES_ON, slope
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True, error_model="numpy")
 def _scaled_residual(pull, x, curvature, diagonal, out):  # type: ignore[no-untyped-def]
     """Write (pull - x) / (1 + diagonal (q - curvature)) to `out`."""
     for i in range(x.size):
@@ -178,14 +178,14 @@ def _scaled_residual(pull, x, curvature, diagonal, out):  # type: ignore[no-unty
         out[i] = (pull[i] - x[i]) / (_f4(1) + diagonal * (q - curvature))
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True)
 def _add_scaled(p, t, q, out):  # type: ignore[no-untyped-def]
     """Write p + t q to `out`; an array expression would allocate."""
     for i in range(p.size):
         out[i] = p[i] + t * q[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, forceinline=True, nogil=True)
 def _set_out(dual, pull, x, f, curvature, diagonal, g):  # type: ignore[no-untyped-def]
     """Write to `g` what the next product takes: z in the space of trials, ``g + c f`` in that of neurons."""
     if dual:
@@ -194,7 +194,7 @@ def _set_out(dual, pull, x, f, curvature, diagonal, g):  # type: ignore[no-untyp
         _add_scaled(pull, curvature, f, g)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, forceinline=True, nogil=True)
 def _multiply(dual, M, g, x, ux, uf):  # type: ignore[no-untyped-def]
     """Write the decisions of the preconditioned descent of all columns to `uf`, and in weight space itself to `ux`."""
     if dual:

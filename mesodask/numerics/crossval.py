@@ -167,7 +167,7 @@ def _have_both_classes(labels, train, test):  # type: ignore[no-untyped-def]
     return both
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, forceinline=True, nogil=True)
 def _is_mixed(row, trials):  # type: ignore[no-untyped-def]
     for trial in trials:  # the first few decide, as a rule; numba knows no any() of a generator  # noqa: SIM110
         if row[trial] != row[trials[0]]:

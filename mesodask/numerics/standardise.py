@@ -76,7 +76,7 @@ def _standardise(X, trials, n_train, scale, out):  # type: ignore[no-untyped-def
 
 
 # one row of a block at a time: an offset in the index would keep the loops from vectorising
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, forceinline=True, nogil=True)
 def _add_to(total, squares, row, first):  # type: ignore[no-untyped-def]
     for j in range(row.size):
         difference = np.float64(row[j]) - np.float64(first[j])
@@ -84,7 +84,7 @@ def _add_to(total, squares, row, first):  # type: ignore[no-untyped-def]
         squares[j] += difference * difference
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, forceinline=True, nogil=True)
 def _write_scaled(row, mean, factor, out):  # type: ignore[no-untyped-def]
     for j in range(row.size):
         out[j] = (row[j] - mean[j]) * factor[j]
