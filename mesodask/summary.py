@@ -285,7 +285,7 @@ def _summarize_target(
     """Summarise one target: curves (session, k) at the ks of all targets, and values (session,)."""
     n_sessions = len(reader.sessions)
     columns = np.searchsorted(ks, reader.ks)
-    target = reader.path.name
+    target = reader.target
     summary: dict[str, np.ndarray] = {
         name: np.zeros((n_sessions, len(ks)), int) if name in COUNTS else np.full((n_sessions, len(ks)), np.nan)
         for name in CURVES

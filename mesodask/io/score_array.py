@@ -62,8 +62,8 @@ class ScoreArray:
             ) from error
         self._zstd = Zstd(level=stores.ZSTD_LEVEL, checksum=True)
 
-    def read(self, session: int, position: int, *lengths: int) -> np.ndarray:
-        """Read the first resamples (and shuffles) of a session and k, as on disk.
+    def read(self, session: int, position: int, *lengths: int, firsts: tuple[int, ...] = (0, 0)) -> np.ndarray:
+        """Read some resamples (and shuffles) of a session and k, as on disk.
 
         Parameters
         ----------
@@ -71,6 +71,8 @@ class ScoreArray:
             Index of the session, and of the k in the order in which ks were added.
         *lengths : int
             How many resamples, and for null scores how many shuffles; at most the array's.
+        firsts : tuple of int
+            The first resample, and the first shuffle.
 
         Returns
         -------
@@ -78,7 +80,7 @@ class ScoreArray:
             NaN where nothing was written yet.
         """
         values = np.full(lengths, np.nan, dtype=self._dtype)
-        for chunk, inside, outside in self._parts(lengths, (0,) * len(lengths)):
+        for chunk, inside, outside in self._parts(lengths, firsts[: len(lengths)]):
             stored = self._load((session, position, *chunk))
             if stored is not None:
                 values[outside] = stored[inside]
@@ -103,7 +105,7 @@ class ScoreArray:
             stored = None if covered else self._load(index)
             whole = np.full(self.chunks[2:], np.nan, dtype=self._dtype) if stored is None else stored
             whole[inside] = values[outside]
-            _write_atomically(self._file(index), self._zstd.encode(whole))
+            _write_atomically(self.file(index), self._zstd.encode(whole))
 
     def has_scores_beyond(self, n_positions: int) -> bool:
         """Tell whether anything was ever written at or after a position of the ks."""
@@ -129,12 +131,13 @@ class ScoreArray:
             chunk, inside, outside = zip(*parts, strict=True)
             yield chunk, inside, outside
 
-    def _file(self, index: tuple[int, ...]) -> Path:
+    def file(self, index: tuple[int, ...]) -> Path:
+        """Path of a chunk by its indices over session, k, resample (and shuffle)."""
         return self.folder.joinpath("c", *map(str, index))
 
     def _load(self, index: tuple[int, ...]) -> np.ndarray | None:
         """Read a chunk; None if there is none, or if it was damaged and is mended."""
-        file = self._file(index)
+        file = self.file(index)
         try:
             encoded = file.read_bytes()
         except FileNotFoundError:

@@ -53,6 +53,8 @@ class TargetStore:
         Numbers of neurons, in the order in which they were added.
     n_resamples, n_shuffles : int
         What there is room for.
+    score, null : ScoreArray
+        The scores; the position of a k is its index in ``ks``.
 
     Raises
     ------
@@ -69,22 +71,22 @@ class TargetStore:
             raise StoreError(f"{self.path}: no Zarr group here; compute the target anew with rerun=True")
         # in this order, the reverse of that in which room is made: each has room for what those before it hold
         ks = self._column("k")
-        self._score, self._null = (ScoreArray(self.path / name, mend) for name in ("score", "null_score"))
+        self.score, self.null = (ScoreArray(self.path / name, mend) for name in ("score", "null_score"))
         self.sessions = self._known_sessions(run)
         self.ks = self._known_ks(ks)
-        self.n_resamples = min(self._score.shape[2], self._null.shape[2])
-        self.n_shuffles = self._null.shape[3]
+        self.n_resamples = min(self.score.shape[2], self.null.shape[2])
+        self.n_shuffles = self.null.shape[3]
         self._positions = {k: position for position, k in enumerate(self.ks)}
 
     @property
     def resample_chunk(self) -> int:
         """Number of resamples in a chunk."""
-        return self._score.chunks[2]
+        return self.score.chunks[2]
 
     @property
     def shuffle_chunk(self) -> int:
         """Number of shuffles in a chunk."""
-        return self._null.chunks[3]
+        return self.null.chunks[3]
 
     def _column(self, name: str) -> np.ndarray:
         """Read one of the small arrays."""
@@ -106,8 +108,8 @@ class TargetStore:
     def _known_ks(self, ks: np.ndarray) -> list[int]:
         """Those ks that all arrays have room for. Room without a number is what a kill leaves, before any score."""
         has_number = np.logical_and.accumulate(ks > 0)
-        known = min(int(has_number.sum()), self._score.shape[1], self._null.shape[1])
-        if known < max(len(ks), self._score.shape[1]) and self._score.has_scores_beyond(known):
+        known = min(int(has_number.sum()), self.score.shape[1], self.null.shape[1])
+        if known < max(len(ks), self.score.shape[1]) and self.score.has_scores_beyond(known):
             raise StoreError(
                 f"{self.path / 'k'}: the numbers of neurons of some scores are lost; compute the target anew with "
                 "rerun=True"
@@ -163,10 +165,10 @@ class TargetStore:
         """Write a block of scores; see :meth:`mesodask.io.runstore.RunStore.write_scores`."""
         if null.size:
             for k, values in zip(ks, _to_disk(null), strict=True):
-                self._null.write(session, self._positions[k], values, first, first_shuffle)
+                self.null.write(session, self._positions[k], values, first, first_shuffle)
         if score is not None:  # last: where a score stands, the null that came with it stands, too
             for k, values in zip(ks, _to_disk(score), strict=True):
-                self._score.write(session, self._positions[k], values, first)
+                self.score.write(session, self._positions[k], values, first)
 
     def missing_by_k(
         self, session: int, ks: Sequence[int], R: int, null_resamples: int, n_shuffles: int
@@ -177,9 +179,9 @@ class TargetStore:
             if k in self._positions:
                 place = session, self._positions[k]
                 n = min(R, self.n_resamples)
-                data[:n] = np.isnan(self._score.read(*place, n))
+                data[:n] = np.isnan(self.score.read(*place, n))
                 n, s = min(null_resamples, self.n_resamples), min(n_shuffles, self.n_shuffles)
-                null[:n, :s] = np.isnan(self._null.read(*place, n, s))
+                null[:n, :s] = np.isnan(self.null.read(*place, n, s))
             yield k, data, null
 
     def scores(self) -> xr.Dataset:
@@ -190,8 +192,8 @@ class TargetStore:
         null = np.empty((*sizes, self.n_shuffles), dtype=np.float32)
         for session in range(len(self.sessions)):
             for row, position in enumerate(order.tolist()):
-                score[session, row] = self._score.read(session, position, self.n_resamples)
-                null[session, row] = self._null.read(session, position, self.n_resamples, self.n_shuffles)
+                score[session, row] = self.score.read(session, position, self.n_resamples)
+                null[session, row] = self.null.read(session, position, self.n_resamples, self.n_shuffles)
         coordinates = {"session": self.sessions, "k": np.array(self.ks, dtype=np.int64)[order]}
         return conform(
             coordinates | {"score": score, "null_score": null} | self.session_values(), RUN_TARGET, self.attrs
@@ -209,8 +211,8 @@ class TargetStore:
         all_ks = self.ks + [k for k in ks if k not in self._positions]
         shape = (
             len(sessions),
-            max(len(all_ks), self._score.shape[1], self._null.shape[1]),
-            max(R, self._score.shape[2], self._null.shape[2]),
+            max(len(all_ks), self.score.shape[1], self.null.shape[1]),
+            max(R, self.score.shape[2], self.null.shape[2]),
         )
         with naming_damage(self.path):
             group = zarr.open_group(str(self.path), mode="r+")
