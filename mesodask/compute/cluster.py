@@ -12,6 +12,7 @@ import dask
 from distributed import Client, LocalCluster
 
 DASHBOARD_PORT = 8787
+REPLACE_EVERY = 5.0  # s
 # one thread a worker: every library that would start threads of its own is held to one
 SINGLE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -57,10 +58,28 @@ def local_client(n_workers: int | None = None) -> Iterator[Client]:
             env=SINGLE_THREAD,
         )
     try:
-        with Client(cluster) as client:
+        with Client(cluster) as client, _kept_at(cluster, workers):
             yield client
     finally:
         cluster.close()
+
+
+@contextlib.contextmanager
+def _kept_at(cluster: LocalCluster, n_workers: int) -> Iterator[None]:
+    """Ask every few seconds for so many workers: Dask gives up one that dies and takes long to start again."""
+    stop = threading.Event()
+
+    def keep() -> None:
+        while not stop.wait(REPLACE_EVERY):
+            cluster.scale(n_workers)
+
+    keeper = threading.Thread(target=keep, name="worker keeper", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        keeper.join()
 
 
 @contextlib.contextmanager
