@@ -194,6 +194,7 @@ def wait_for(condition: Callable[[], bool], driver: subprocess.Popen, seconds: f
 
 def stop(driver: subprocess.Popen, how: signal.Signals) -> None:
     """End a driver, with its scheduler; its workers end themselves."""
+    assert driver.poll() is None, driver.communicate()[0]
     children = psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(how)
     driver.communicate(timeout=60)
@@ -219,7 +220,7 @@ def test_a_driver_killed_with_its_scheduler_and_resumed(
         if number % 3 == 2:
             time.sleep(rng.uniform(0.5, 6))  # anywhere
         else:
-            wanted = Work.of(log).begun + rng.randint(2, 9)
+            wanted = Work.of(log).begun + rng.randint(2, 8 + R // 20)
             wait_for(lambda wanted=wanted: Work.of(log).begun >= wanted, driver)  # type: ignore[misc]
             time.sleep(rng.random() * 0.3)
         stop(driver, signal.SIGKILL)
