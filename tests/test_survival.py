@@ -149,10 +149,10 @@ def test_workers_killed_at_random(
     rng = random.Random(n_kills)
     killed: list[int] = []
     with local_client(N_WORKERS) as client:
-        nannies = list(client.cluster.workers.values())
 
         def kill() -> None:
-            pid = rng.choice([n.pid for n in nannies if n.pid is not None] or [0])
+            nannies = list(client.cluster.workers.values())
+            pid = rng.choice([nanny.pid for nanny in nannies if nanny.pid is not None] or [0])
             if pid:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
