@@ -1,4 +1,4 @@
-"""A driver of a run, to be killed: computes the curves of a simulated subject, and notes every task that is begun.
+"""A driver of a run, to be killed: computes the curves of a simulated subject, and notes all work that is done.
 
 Usage: survival_driver.py SUBJECT_FOLDER CACHE_DIR LOG SETTINGS_AS_JSON
 """
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from distributed import Client
 
 from mesodask import neuron_dropping_curves
@@ -24,12 +25,27 @@ PAUSE = 0.1  # s that every task takes longer, so that a kill meets some
 
 
 def noted(log: str, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Note that a task is begun, whole lines of many processes in one file, and run it."""
-    descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    os.write(descriptor, f"{key}\n".encode())
-    os.close(descriptor)
+    """Run a task, and note that it is begun, and at its end how many scores it has computed."""
+    note(log, f"begun {key}")
     time.sleep(PAUSE)
-    return function(*arguments)
+    result = function(*arguments)
+    note(log, f"done {n_scores(result)}")
+    return result
+
+
+def note(log: str, line: str) -> None:
+    """Append a line to a file that many processes write to."""
+    descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+def n_scores(result: Any) -> int:
+    """Count the numbers in all arrays of a result."""
+    if isinstance(result, np.ndarray):
+        return result.size
+    parts = result if isinstance(result, (tuple, list)) else getattr(result, "__dict__", {}).values()
+    return sum(map(n_scores, parts))
 
 
 @contextmanager

@@ -194,6 +194,20 @@ def test_our_schedulers_are_patient() -> None:
         assert scheduler.worker_ttl == 30 * 60
 
 
+def test_workers_that_dask_has_given_up_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow machines start a worker again so late that its nanny is closed; a run must not wait for it for ever."""
+    results: dict[str, object] = {}
+    monkeypatch.setitem(SCHEDULER_SETTINGS, "distributed.deploy.lost-worker-timeout", "10ms")
+    with local_client(1) as client:
+        os.kill(next(iter(client.cluster.workers.values())).pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while client.cluster.workers:  # until it is given up
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert run_tasks(client, [Task(f"replaced-{i}", double, (i,)) for i in range(4)], collect(results)) == []
+    assert len(results) == 4
+
+
 def eat(x: int) -> int:
     """Take more memory than a worker may; 3 does, the others do not."""
     if x == 3:

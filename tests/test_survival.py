@@ -114,8 +114,24 @@ def only_store(cache: Path) -> RunStore:
     return RunStore(path)
 
 
-def begun(log: Path) -> list[str]:
-    return log.read_text().splitlines() if log.exists() else []
+@dataclasses.dataclass
+class Work:
+    """What tasks have noted: how many were begun, and the scores of each that was done."""
+
+    begun: int
+    scores: list[int]
+
+    @classmethod
+    def of(cls, log: Path) -> "Work":
+        lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+        return cls(sum(word == "begun" for word, _ in lines), [int(number) for word, number in lines if word == "done"])
+
+    def check(self, R: int, n_under_way: int) -> str:
+        """Hold what was done twice against what may have been under way when something was killed."""
+        needed = len(TARGETS) * 3 * 3 * R * (1 + SETTINGS["n_label_shuffles"])  # 3 sessions, 3 ks
+        twice = sum(self.scores) - needed
+        assert 0 <= twice <= n_under_way * max(self.scores)
+        return f"{self.begun} tasks begun, {len(self.scores)} done; {twice / needed:.1%} of the scores done twice"
 
 
 # killed -----------------------------------------------------------------------------------------------------------
@@ -132,20 +148,22 @@ def test_workers_killed_at_random(
     log = tmp_path / "log"
     rng = random.Random(n_kills)
     killed: list[int] = []
-    every = max(1, (len(TARGETS) * 3 * R // 10 - 2) // n_kills)
     with local_client(N_WORKERS) as client:
-        nannies = list(client.cluster.workers.values())
 
         def kill() -> None:
-            pid = rng.choice([n.pid for n in nannies if n.pid is not None] or [0])
+            nannies = list(client.cluster.workers.values())
+            pid = rng.choice([nanny.pid for nanny in nannies if nanny.pid is not None] or [0])
             if pid:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
 
         timers: list[threading.Timer] = []
+        results = 0
 
         def progress(stage: str, done: int, total: int) -> None:
-            if stage.startswith("curves") and done and done % every == 0 and len(timers) < n_kills:
+            nonlocal results
+            results += stage.startswith("curves") and done > 0
+            if results > 3 * len(timers) and len(timers) < n_kills:
                 timers.append(threading.Timer(rng.random() * 0.3, kill))
                 timers[-1].start()
 
@@ -155,11 +173,8 @@ def test_workers_killed_at_random(
             timer.join()
     same_scores(store, expected)
     nothing_is_left_behind(store)
-    tasks, executions = len(set(begun(log))), len(begun(log))
-    print(f"{len(killed)} workers killed: {tasks} tasks, {executions - tasks} begun again")
-    assert tasks == len(TARGETS) * 3 * R // 10
+    print(f"{len(killed)} workers killed: {Work.of(log).check(R, len(killed) * TASKS_PER_WORKER)}")
     assert len(killed) >= 0.75 * n_kills
-    assert executions - tasks <= len(killed) * TASKS_PER_WORKER
 
 
 def start(subject: SimulatedSubject, cache: Path, log: Path, **settings: object) -> subprocess.Popen:
@@ -179,6 +194,7 @@ def wait_for(condition: Callable[[], bool], driver: subprocess.Popen, seconds: f
 
 def stop(driver: subprocess.Popen, how: signal.Signals) -> None:
     """End a driver, with its scheduler; its workers end themselves."""
+    assert driver.poll() is None, driver.communicate()[0]
     children = psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(how)
     driver.communicate(timeout=60)
@@ -204,19 +220,18 @@ def test_a_driver_killed_with_its_scheduler_and_resumed(
         if number % 3 == 2:
             time.sleep(rng.uniform(0.5, 6))  # anywhere
         else:
-            wanted = len(begun(log)) + rng.randint(2, 9)
-            wait_for(lambda wanted=wanted: len(begun(log)) >= wanted, driver)  # type: ignore[misc]
+            wanted = Work.of(log).begun + rng.randint(2, 8 + R // 20)
+            wait_for(lambda wanted=wanted: Work.of(log).begun >= wanted, driver)  # type: ignore[misc]
             time.sleep(rng.random() * 0.3)
         stop(driver, signal.SIGKILL)
-    before = len(begun(log))
+    before = Work.of(log).begun
     with threads(N_WORKERS) as client, survival_driver.noting(log):
         store = run(client, R=R)
     same_scores(store, expected)
     nothing_is_left_behind(store)
-    tasks, executions = len(set(begun(log))), len(begun(log))
-    print(f"driver killed {n_kills} times: {tasks} tasks, {executions - tasks} begun again, {executions - before} last")
-    assert tasks == len(TARGETS) * 3 * R // 10
-    assert executions - tasks <= n_kills * N_WORKERS * TASKS_PER_WORKER
+    work = Work.of(log)
+    told = work.check(R, n_kills * N_WORKERS * TASKS_PER_WORKER)
+    print(f"driver killed {n_kills} times: {told}; {work.begun - before} tasks in the last run")
 
 
 def test_two_drivers_on_one_store(
@@ -268,7 +283,7 @@ with test_survival.threads() as client:
             break
         except StoreError as error:
             assert "No space left on device" in str(error) and "make space and call again" in str(error), error
-            print(f"{size} KiB: {error}", len(test_survival.begun(Path(log))), file=sys.stderr)
+            print(f"{size} KiB: {error}", len(test_survival.Work.of(Path(log)).scores), file=sys.stderr)
         size = int(size * 1.5)
         subprocess.run(["mount", "-o", f"remount,size={size}k", str(decoding)], check=True)
 for path in decoding.iterdir():
@@ -299,8 +314,7 @@ def test_a_full_disk_at_every_stage(
     assert stages.count(0) >= 2  # before any score
     assert any(stages)  # while scores were written
     same_scores(RunStore(tmp_path / done.stdout.strip()), undisturbed(20))
-    tasks, executions = len(set(begun(log))), len(begun(log))
-    assert executions - tasks <= sum(n > 0 for n in stages) * TASKS_PER_WORKER
+    print(Work.of(log).check(20, sum(n > 0 for n in stages) * TASKS_PER_WORKER))
 
 
 # damaged ----------------------------------------------------------------------------------------------------------
@@ -313,8 +327,7 @@ def flip(file: Path) -> None:
 
 
 def test_damage_is_found_said_and_computed_again(
-    run: Run, undisturbed: Callable[[int], dict], tmp_path: Path, caplog: pytest.LogCaptureFixture,
-    subject: SimulatedSubject,
+    run: Run, undisturbed: Callable[[int], dict], caplog: pytest.LogCaptureFixture, subject: SimulatedSubject
 ) -> None:  # fmt: skip
     """Two chunks of scores and one of features: what depends on them is computed again, and nothing else."""
     eid = subject.eids[1]
@@ -328,12 +341,19 @@ def test_damage_is_found_said_and_computed_again(
         lost.unlink()
         with pytest.raises(StoreError, match=str(flipped)):
             store.scores("choice")
-        log = tmp_path / "log"
-        with survival_driver.noting(log), caplog.at_level(logging.WARNING):
+        chunks = [p for p in store.path.rglob("*score/c/*/*/*/*") if p.is_file()]
+        chunks += [p for p in store.path.rglob("score/c/*/*/*") if p.is_file()]
+        for path in chunks:
+            os.utime(path, (0, 0))
+        with caplog.at_level(logging.WARNING):
             run(client)
     for file in (flipped, cut, lost):
         assert f"{file}" in caplog.text
-    assert len(begun(log)) == 2
+    written = {path for path in chunks if path.stat().st_mtime}
+    null = store.path / "choice" / "null_score" / "c" / "1" / "0" / "1" / "0"
+    score = store.path / "block" / "score" / "c" / "2" / "1" / "0"
+    assert {flipped, cut} <= written <= {flipped, null, cut, score}
+    assert len(chunks) == 2 * len(TARGETS) * 3 * 3 * 2
     same_scores(store, undisturbed(20))
     counts = np.bincount(store.features("choice", eid)["y"].values)
     assert len(counts) == 2
@@ -396,7 +416,7 @@ def test_the_command_ends_with_1_when_a_task_raises(
     (record,) = [json.loads(line) for line in store.failures_file.read_text().splitlines()]
     assert "in no_luck" in record["traceback"]
     unfinished = [int((~store.scores(target)["finished"]).sum()) for target in TARGETS]
-    assert sorted(unfinished) == [0, 10 * 3]
+    assert min(unfinished) == 0 < max(unfinished) <= 10 * 3
     monkeypatch.undo()
     with threads() as client:
         same_scores(run(client), undisturbed(20))

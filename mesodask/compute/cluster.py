@@ -12,6 +12,7 @@ import dask
 from distributed import Client, LocalCluster
 
 DASHBOARD_PORT = 8787
+REPLACE_EVERY = 5.0  # s
 # one thread a worker: every library that would start threads of its own is held to one
 SINGLE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -21,12 +22,14 @@ SINGLE_THREAD = {
     "NUMBA_NUM_THREADS": "1",
 }
 
-# for the process that the scheduler runs in, when it starts
+# for the process that the scheduler runs in, as long as it does
 SCHEDULER_SETTINGS = {
     # a worker that dies blames every task it held, and the scheduler gives up those blamed more often than this
     "distributed.scheduler.allowed-failures": 5,
     # a task that holds the GIL keeps its worker from answering; it is not dead for that
     "distributed.scheduler.worker-ttl": "30 minutes",
+    # a busy machine takes long to start a worker again; one that is given up meanwhile is in the way of the next
+    "distributed.deploy.lost-worker-timeout": "60 s",
 }
 
 
@@ -47,20 +50,39 @@ def local_client(n_workers: int | None = None) -> Iterator[Client]:
     workers = n_workers or available_cores()
     # Dask tells every connection that opens and closes; its warnings are enough
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    with _children_ignore_interrupts(), dask.config.set(SCHEDULER_SETTINGS):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=f"127.0.0.1:{_free_port(DASHBOARD_PORT)}",
-            env=SINGLE_THREAD,
-        )
+    with dask.config.set(SCHEDULER_SETTINGS):
+        with _children_ignore_interrupts():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=f"127.0.0.1:{_free_port(DASHBOARD_PORT)}",
+                env=SINGLE_THREAD,
+            )
+        try:
+            with Client(cluster) as client, _kept_at(cluster, workers):
+                yield client
+        finally:
+            cluster.close()
+
+
+@contextlib.contextmanager
+def _kept_at(cluster: LocalCluster, n_workers: int) -> Iterator[None]:
+    """Ask every few seconds for so many workers: Dask gives up one that dies and takes long to start again."""
+    stop = threading.Event()
+
+    def keep() -> None:
+        while not stop.wait(REPLACE_EVERY):
+            cluster.scale(n_workers)
+
+    keeper = threading.Thread(target=keep, name="worker keeper", daemon=True)
+    keeper.start()
     try:
-        with Client(cluster) as client:
-            yield client
+        yield
     finally:
-        cluster.close()
+        stop.set()
+        keeper.join()
 
 
 @contextlib.contextmanager
