@@ -393,7 +393,7 @@ def test_damaged_chunk_is_named(store: RunStore, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(store.path, tmp_path / "run.zarr"))
     chunk = copied / "choice" / "null_score" / "c" / "1" / "2" / "0" / "0"
     chunk.write_bytes(chunk.read_bytes()[:50])
-    with pytest.raises(StoreError, match=r"choice/null_score/c/1/2: a chunk.*run the same analysis again"):
+    with pytest.raises(StoreError, match=r"choice/null_score/c/1/2/0/0: this chunk.*call the same analysis again"):
         summarize(copied)
 
 
