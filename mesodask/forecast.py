@@ -16,7 +16,7 @@ from mesodask.numerics.labels import binary_labels
 from mesodask.populations import Population
 from mesodask.run_cost import Load, RunCost, estimate
 from mesodask.run_engine import Run
-from mesodask.run_plan import Extent, actual_ks, grain_of, missing_pieces
+from mesodask.run_plan import Extent, actual_ks, grain_of, missing_pieces, resample_chunk_of
 from mesodask.run_sessions import Analysis, Matching, session_run
 from mesodask.settings import TARGETS, NdcSettings
 from mesodask.trial_masks import TrialMask
@@ -146,6 +146,7 @@ def _stored_load(run: Run, target: str, session: int, n_trials: int) -> Load:
     n_null = nulls.max_shuffles(run.settings.null_of(target), n_trials)
     extent = run.extent(n_null)
     store: RunStore = run.store
-    missing = partial(missing_pieces, store, target, session, extent, grain_of(run.decoder))
+    grain = grain_of(run.decoder, resample_chunk_of(run.decoder))
+    missing = partial(missing_pieces, store, target, session, extent, grain)
     begun = target in store.targets()
     return Load(target, n_trials, run.tracked.sizes["neuron"], extent, missing if begun else None)

@@ -12,10 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from mesodask.io.runstore import RESAMPLE_CHUNK, SHUFFLE_CHUNK
+from mesodask.io.target_store import shuffle_chunk_of
 from mesodask.numerics import nulls, seeds
 from mesodask.run_features import NULL_BATCH, whole_batches
-from mesodask.run_plan import Extent, Pace, Piece, actual_ks, cost_of, cut_blocks, fresh_pieces, grain_of
+from mesodask.run_plan import (
+    Extent,
+    Pace,
+    Piece,
+    actual_ks,
+    cost_of,
+    cut_blocks,
+    fresh_pieces,
+    grain_of,
+    resample_chunk_of,
+)
 from mesodask.run_scores import score_by_decoder, score_subset
 from mesodask.settings import NdcSettings
 
@@ -143,7 +153,7 @@ def loads_of_counts(settings: NdcSettings, *, n_sessions: int, n_trials: int, n_
 
 def plan_of_loads(loads: Iterable[Load], pace: Pace, decoder: Any = None) -> Iterator[tuple[Load, tuple[Piece, ...]]]:
     """Enumerate lazily the blocks of a plan that is not run."""
-    grain = grain_of(decoder)
+    grain = grain_of(decoder, resample_chunk_of(decoder))
     for load in loads:
         cost = partial(cost_of, pace=pace, target=load.target, n_trials=load.n_trials)
         for block in cut_blocks(load.pieces(), cost, grain):
@@ -198,14 +208,14 @@ def estimate(
             alike[load] = _enumerate(load, pace, decoder)
         scores, tasks, taken = alike[load]
         n_scores, n_tasks, seconds = n_scores + scores, n_tasks + tasks, seconds + taken
-    store_bytes, files = _store_size(loads, n_runs)
+    store_bytes, files = _store_size(loads, n_runs, resample_chunk_of(decoder))
     n_workers = int(np.clip(np.ceil(seconds / 3600 / HOURS_TO_WAIT), 1, max(1, n_tasks // TASKS_PER_WORKER)))
     return RunCost(n_scores, n_tasks, seconds, _worker_bytes(loads), store_bytes, files, n_workers, tuple(notes))
 
 
 def _enumerate(load: Load, pace: Pace, decoder: Any) -> tuple[int, int, float]:
     """Count a load's scores, its tasks and their seconds, block by block."""
-    grain = grain_of(decoder)
+    grain = grain_of(decoder, resample_chunk_of(decoder))
     n_scores = n_tasks = 0
     seconds = 0.0
     for _, block in plan_of_loads([load], pace, decoder):
@@ -222,7 +232,7 @@ def _worker_bytes(loads: Iterable[Load]) -> float:
     return WORKER_BYTES + 4 * largest * (FEATURES_IN_MEMORY + COPIES)
 
 
-def _store_size(loads: Sequence[Load], n_runs: int) -> tuple[float, int]:
+def _store_size(loads: Sequence[Load], n_runs: int, resample_chunk: int) -> tuple[float, int]:
     """Bytes and files of the stores when they are finished."""
     n_targets = len({load.target for load in loads})
     n_files = n_runs * (FILES_PER_RUN + n_targets * FILES_PER_TARGET)
@@ -233,9 +243,10 @@ def _store_size(loads: Sequence[Load], n_runs: int) -> tuple[float, int]:
         n_bytes += FEATURES_COMPRESSED * 4 * load.n_trials * load.n_neurons
         n_bytes += whole_batches(extent.n_shuffles) * load.n_trials / 4
         n_bytes += len(extent.ks) * COMPRESSED * (8 * extent.R + 4 * null) + 500 * FILES_PER_FEATURES
-        chunks = -(-extent.R // RESAMPLE_CHUNK)
+        chunks = -(-extent.R // resample_chunk)
         if null:
-            chunks += -(-extent.null_resamples // RESAMPLE_CHUNK) * -(-extent.n_shuffles // SHUFFLE_CHUNK)
+            shuffle_chunk = shuffle_chunk_of(extent.n_shuffles)
+            chunks += -(-extent.null_resamples // resample_chunk) * -(-extent.n_shuffles // shuffle_chunk)
         n_files += len(extent.ks) * chunks + FILES_PER_FEATURES
     return n_bytes, n_files
 

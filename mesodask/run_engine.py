@@ -18,7 +18,7 @@ import xarray as xr
 from mesodask import run_features
 from mesodask.errors import TasksFailedError
 from mesodask.io import stores
-from mesodask.io.runstore import RESAMPLE_CHUNK, RunStore
+from mesodask.io.runstore import RunStore
 from mesodask.numerics.decoder_identity import decoder_identity
 from mesodask.run_features import Source
 from mesodask.run_plan import (
@@ -32,6 +32,7 @@ from mesodask.run_plan import (
     cut_blocks,
     grain_of,
     missing_pieces,
+    resample_chunk_of,
 )
 from mesodask.run_scores import Block, Scores, score_block
 from mesodask.settings import NdcSettings, short_hash
@@ -155,8 +156,7 @@ def prepare(run: Run, *, rerun: bool, report: Progress) -> None:
             settings.n_label_shuffles,
             settings.definition(target),
             settings.null_resamples,
-            # a score by a user's decoder may take minutes, and none shall be lost for the sake of its neighbours
-            resample_chunk=RESAMPLE_CHUNK if run.decoder is None else 1,
+            resample_chunk_of(run.decoder),
         )
         run_features.record_sessions(store, target, run.eids)
     run_features.check_anything_to_decode(store, settings.targets)

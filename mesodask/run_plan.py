@@ -102,7 +102,15 @@ class Grain:
         return range(shuffles.start, min(shuffles.stop, (shuffles.start // self.shuffles + n) * self.shuffles))
 
 
-def grain_of(decoder: object | None, resample_chunk: int = RESAMPLE_CHUNK) -> Grain:
+def resample_chunk_of(decoder: object | None) -> int:
+    """Choose how many resamples a chunk of a new store holds.
+
+    A score by a user's decoder may take minutes, and none shall be lost for the sake of its neighbours.
+    """
+    return RESAMPLE_CHUNK if decoder is None else 1
+
+
+def grain_of(decoder: object | None, resample_chunk: int) -> Grain:
     """Tell what may be cut: a user's decoder fits every label vector alone, the default one a batch at once."""
     return Grain(resample_chunk, NULL_BATCH if decoder is None else 1)
 

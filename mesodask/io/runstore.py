@@ -94,7 +94,7 @@ class RunStore:
 
     def _sweep(self) -> None:
         """Remove what a killed driver has left half written."""
-        stores.remove_partial(self.path.parent, self.path.name)
+        stores.remove_partial(self.path.parent, self.path.name, locked=True)
         for partial in self.path.rglob(f"*{stores.PARTIAL}"):
             partial.unlink(missing_ok=True)
 

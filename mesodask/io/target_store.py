@@ -227,14 +227,24 @@ class TargetStore:
                 group["k"][:] = np.array(all_ks, dtype=np.int64)
 
 
+def shuffle_chunk_of(n_shuffles: int) -> int:
+    """Choose how many shuffles a chunk of a new store holds: all that are asked for, in whole batches, up to a limit.
+
+    Examples
+    --------
+    >>> shuffle_chunk_of(0), shuffle_chunk_of(130), shuffle_chunk_of(5000)
+    (100, 200, 1000)
+    """
+    return min(max(1, -(-n_shuffles // SHUFFLE_CHUNK)) * SHUFFLE_CHUNK, MAX_SHUFFLE_CHUNK)
+
+
 def create_target(
     run: Path, target: str, sessions: Sequence[str], attributes: dict[str, Any], n_shuffles: int, resample_chunk: int
 ) -> None:
     """Make the group of a target, without room for any score; it appears whole or not at all."""
     if (run / target).exists():
         raise StoreError(f"{run / target}: its metadata is lost; compute the target anew with rerun=True")
-    shuffle_chunk = min(max(1, -(-n_shuffles // SHUFFLE_CHUNK)) * SHUFFLE_CHUNK, MAX_SHUFFLE_CHUNK)
-    score_chunks = {"session": 1, "k": 1, "resample": resample_chunk, "shuffle": shuffle_chunk}
+    score_chunks = {"session": 1, "k": 1, "resample": resample_chunk, "shuffle": shuffle_chunk_of(n_shuffles)}
     sizes = {"session": len(sessions), "k": 0, "resample": 0, "shuffle": 0}
     with building_group(run, target) as temporary:
         group = zarr.open_group(str(temporary), mode="w", attributes=attributes | {COLUMNS_WHOLE: True})
