@@ -167,7 +167,7 @@ def _check_features(run: Run) -> None:
     for target in run.settings.targets:
         has_scores = stores.has_group(run.store.path, target)
         for session, eid in enumerate(run.eids):
-            if not has_scores or _is_unfinished(run, target, session):
+            if not has_scores or _is_unfinished(run, target, session) or _has_lost_scores(run, target, session):
                 run.store.check_features(target, eid)
 
 
@@ -177,6 +177,13 @@ def _is_unfinished(run: Run, target: str, session: int) -> bool:
     extent = run.extent(run.settings.n_label_shuffles)
     grows = not set(extent.ks) <= set(ks) or extent.R > R or extent.n_shuffles > n_shuffles
     return grows or run.store.sessions(target)["status"].values[session] != "done"
+
+
+def _has_lost_scores(run: Run, target: str, session: int) -> bool:
+    """Tell whether a session that is done lacks scores all the same; reading mends what is damaged."""
+    n_null = run.store.feature_attributes(target, run.eids[session]).get("n_null", 0)
+    grain = grain_of(run.decoder, run.store.resample_chunk(target))
+    return any(True for _ in missing_pieces(run.store, target, session, run.extent(n_null), grain))
 
 
 def _attributes(run: Run) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import survival_driver
 import xarray as xr
 from distributed import Client, LocalCluster
 
-from mesodask import neuron_dropping_curves
+from mesodask import neuron_dropping_curves, run_engine
 from mesodask.cli.main import main
 from mesodask.compute import runner
 from mesodask.compute.cluster import local_client
@@ -379,8 +379,8 @@ def test_other_chunks_and_the_reverse_order_give_the_same(
     run: Run, undisturbed: Callable[[int], dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks of 7, the last first, in two threads; the reference had blocks of 10 in one."""
-    reserve, run_tasks = RunStore.reserve, runner.run_tasks
-    monkeypatch.setattr(RunStore, "reserve", functools.partialmethod(reserve, resample_chunk=7))
+    run_tasks = runner.run_tasks
+    monkeypatch.setattr(run_engine, "resample_chunk_of", lambda _: 7)
     monkeypatch.setattr(runner, "run_tasks", lambda client, plan, *a, **o: run_tasks(client, list(plan)[::-1], *a, **o))
     with threads(2) as client:
         store = run(client)
