@@ -121,7 +121,7 @@ def grain_of(decoder: object | None, resample_chunk: int) -> Grain:
 def fresh_pieces(extent: Extent) -> Iterator[Piece]:
     """Give all scores of a session and target, as if none were there."""
     with_null = extent.null_resamples if extent.n_shuffles else 0
-    for k in extent.ks:
+    for k in _longest_first(extent.ks):
         if with_null:
             yield Piece(k, range(with_null), True, range(extent.n_shuffles))
         if with_null < extent.R:
@@ -130,11 +130,16 @@ def fresh_pieces(extent: Extent) -> Iterator[Piece]:
 
 def missing_pieces(store: RunStore, target: str, session: int, extent: Extent, grain: Grain) -> Iterator[Piece]:
     """Read from the store which scores of a session and target are missing; one k is in memory at a time."""
-    missing = store.missing_by_k(
-        target, session, extent.ks, extent.R, extent.null_resamples if extent.n_shuffles else 0, extent.n_shuffles
-    )
+    with_null = extent.null_resamples if extent.n_shuffles else 0
+    ks = _longest_first(extent.ks)
+    missing = store.missing_by_k(target, session, ks, extent.R, with_null, extent.n_shuffles)
     for k, data, null in missing:
         yield from pieces_of(k, data, null, grain)
+
+
+def _longest_first(ks: Sequence[int]) -> list[int]:
+    """Put the largest ks first: the last tasks of a run are short then, and no worker waits long for another."""
+    return sorted(ks, reverse=True)
 
 
 def pieces_of(k: int, data: np.ndarray, null: np.ndarray, grain: Grain) -> Iterator[Piece]:
@@ -273,9 +278,9 @@ def cut_blocks(
     >>> pieces = fresh_pieces(Extent(ks=(8, 16), R=50, null_resamples=50, n_shuffles=100))
     >>> for block in cut_blocks(pieces, lambda piece: Cost(0.01, 0.04), Grain(10, 100), seconds=2):
     ...     print([(piece.k, piece.resamples) for piece in block])
-    [(8, range(0, 40))]
-    [(8, range(40, 50)), (16, range(0, 40))]
-    [(16, range(40, 50))]
+    [(16, range(0, 40))]
+    [(16, range(40, 50)), (8, range(0, 40))]
+    [(8, range(40, 50))]
     """
     goal = SECONDS_PER_TASK if seconds is None else seconds
     block: list[Piece] = []

@@ -97,12 +97,12 @@ def test_blocks_are_short_until_scores_are_timed() -> None:
     extent = Extent(ks=(8, 16), R=1000, null_resamples=1000, n_shuffles=100)
     stream = cut_blocks(fresh_pieces(extent), cost, Grain(10, 100), seconds=2.0)
     for resample in range(3):
-        assert next(stream) == (Piece(8, range(resample, resample + 1), True, range(100)),)
-    pace.learn("choice", 8, False, n_trials=100, n=3, seconds=0.03)
-    pace.learn("choice", 8, True, n_trials=100, n=3, seconds=0.12)
-    assert next(stream) == (Piece(8, range(3, 40), True, range(100)),)
-    pace.learn("choice", 8, True, n_trials=100, n=40, seconds=11.8)  # slower than it seemed
-    assert next(stream) == (Piece(8, range(40, 46), True, range(100)),)  # 0.3 s each now, and no chunk fits
+        assert next(stream) == (Piece(16, range(resample, resample + 1), True, range(100)),)
+    pace.learn("choice", 16, False, n_trials=100, n=3, seconds=0.03)
+    pace.learn("choice", 16, True, n_trials=100, n=3, seconds=0.12)
+    assert next(stream) == (Piece(16, range(3, 40), True, range(100)),)
+    pace.learn("choice", 16, True, n_trials=100, n=40, seconds=11.8)  # slower than it seemed
+    assert next(stream) == (Piece(16, range(40, 46), True, range(100)),)  # 0.3 s each now, and no chunk fits
 
 
 def test_pace_is_of_the_target_else_of_the_nearest_k_and_in_proportion_to_the_trials() -> None:

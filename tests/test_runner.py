@@ -1,6 +1,7 @@
 """The runner on real workers: what a task does to its worker must not touch the others' results."""
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -206,6 +207,19 @@ def test_workers_that_dask_has_given_up_are_replaced(monkeypatch: pytest.MonkeyP
             time.sleep(0.01)
         assert run_tasks(client, [Task(f"replaced-{i}", double, (i,)) for i in range(4)], collect(results)) == []
     assert len(results) == 4
+
+
+def interrupt_handling() -> tuple[bool, int]:
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN, len(logging.getLogger("distributed.worker").filters)
+
+
+def test_a_worker_that_replaces_another_leaves_the_interrupt_to_the_driver() -> None:
+    with local_client(1) as client:
+        (first,) = client.run(os.getpid).values()
+        os.kill(first, signal.SIGKILL)
+        future = client.submit(os.getpid, pure=False)
+        assert future.result(timeout=60) != first
+        assert list(client.run(interrupt_handling).values()) == [(True, 1)]
 
 
 def eat(x: int) -> int:

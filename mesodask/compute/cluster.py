@@ -59,6 +59,7 @@ def local_client(n_workers: int | None = None) -> Iterator[Client]:
                 host="127.0.0.1",
                 dashboard_address=f"127.0.0.1:{_free_port(DASHBOARD_PORT)}",
                 env=SINGLE_THREAD,
+                preload="mesodask.compute.worker_setup",
             )
         try:
             with Client(cluster) as client, _kept_at(cluster, workers):
