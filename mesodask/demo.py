@@ -115,7 +115,7 @@ def _workers_if_needed(folder: Path, announce: Callable[[str], None]) -> "Iterat
 
 def _is_finished(run: RunStore) -> bool:
     return set(run.targets()) >= set(CURVES.targets) and all(
-        (run.scores(target)["status"] == "done").all() for target in CURVES.targets
+        (run.sessions(target)["status"] == "done").all() for target in CURVES.targets
     )
 
 

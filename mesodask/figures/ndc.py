@@ -1,5 +1,6 @@
 """Neuron-dropping curves, one panel a target."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mesodask.summary import summarize
 # of 0..1 on a map that goes from dark to light: the lightest end would vanish on white paper
 COLOR_RANGE = (0.0, 0.82)
 PANEL_SIZE = (4.6, 3.4)  # inches
+LETTERS_A_PANEL = 64  # of a title, over the width of one
 METRIC_NAMES = {"auc": "AUC", "accuracy": "balanced accuracy"}
 
 
@@ -66,7 +68,8 @@ def plot_ndc(
         panel.set_ylabel(METRIC_NAMES[summary.attrs["metric"]])
     for panel in panels[len(targets) :]:
         panel.set_axis_off()
-    figure.suptitle(_title(summary), fontsize="small")
+    lines = [textwrap.fill(line, LETTERS_A_PANEL * n_columns) for line in _title(summary)]
+    figure.suptitle("\n".join(lines), fontsize="small")
     if save is not None:
         figure.savefig(checked_file(save), dpi=200)
     return figure
@@ -94,7 +97,7 @@ def session_colors(n_sessions: int, cmap: str = "viridis") -> list[tuple[float, 
     return [mpl.colormaps[cmap](x) for x in np.linspace(*COLOR_RANGE, max(n_sessions, 2))][:n_sessions]
 
 
-def _title(summary: xr.Dataset) -> str:
+def _title(summary: xr.Dataset) -> tuple[str, str]:
     attrs = summary.attrs
     dates = summary["date"].values
     span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
@@ -104,9 +107,9 @@ def _title(summary: xr.Dataset) -> str:
     if 0 < with_null < attrs["n_resamples"]:
         resamples += f" (null and p: {with_null})"
     return (
-        f"{attrs['subject']}, {span}: {attrs['n_shared']} shared neurons, {resamples}{decoder}\n"
+        f"{attrs['subject']}, {span}: {attrs['n_shared']} shared neurons, {resamples}{decoder}",
         f"bands: 95 % over resamples; grey: 95 % of the null's means; dots: k* (delta {attrs['delta']:g}); "
-        "percent: rewarded trials"
+        "percent: rewarded trials",
     )
 
 
