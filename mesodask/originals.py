@@ -12,9 +12,11 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from mesodask import building, embedding, raster_order, schema, sessions
+from mesodask.errors import StoreError
 from mesodask.io import alf, behavior, cache, sources, stores, upstream
 from mesodask.io.activity import Content
 from mesodask.numerics import windows
+from mesodask.settings import short_hash
 
 IMPORTED = "imported"  # in the name of a store: its rows need not be those of the session's files
 
@@ -109,23 +111,48 @@ def import_session_cache(
         The file asks for more than arrays and plain containers, is damaged, or is no session cache.
     SessionNotFoundError
         ONE does not know the session.
+    StoreError
+        There is a store already that was made from another file, or in another way.
     """
     one = alf.connect(one)
     eid, _ = upstream.cache_name(path)
     files = alf.SessionFiles(one, eid)
     store = cache.session_store(cache.cache_folder(cache_dir, one), files.info.eid, IMPORTED)
-    if rerun or not store.exists():
+    clocks = None if clock_index is None else short_hash(np.asarray(clock_index).tolist())
+    how = {"xyz_unit": xyz_unit, "clock_index": clocks}
+    is_new = rerun or not store.exists()
+    if not is_new:
+        _check_same(store, Path(path), how)
+    if is_new or not _has_its_order(store):
         found = upstream.read_session_cache(path, xyz_unit=xyz_unit, clock_index=clock_index)
-        described = schema.conform(
-            found.variables(),
-            {name: variable for name, variable in schema.SESSION.items() if name != "signal"},
-            embedding.identity(files.info) | _attributes(found),
-        )
-        content = Content(described, [found], behavior.read_trials(files), behavior.read_wheel(files))
-        building.build_store(store, content, rerun=rerun)
+        if is_new:
+            described = schema.conform(
+                found.variables(),
+                {name: variable for name, variable in schema.SESSION.items() if name != "signal"},
+                embedding.identity(files.info) | _attributes(found) | {"imported_with": how},
+            )
+            content = Content(described, [found], behavior.read_trials(files), behavior.read_wheel(files))
+            building.build_store(store, content, rerun=rerun)
         if found.isort is not None:
             raster_order.store_order(store, found.isort)
     return sessions.open_session(store)
+
+
+def _check_same(store: Path, path: Path, how: dict[str, Any]) -> None:
+    """Raise :class:`StoreError` if a store was made from another file, or in another way, than is asked for."""
+    attrs = stores.attributes(store)
+    known = attrs.get("sources", {})
+    same = path.name in known and not (path.exists() and sources.has_changed(path, known[path.name]))
+    if not same or attrs.get("imported_with") != how:
+        raise StoreError(
+            f"{store}: was made from {', '.join(known)} with {attrs.get('imported_with')}, not from {path} as it is "
+            f"now with {how}; use rerun=True to make it anew"
+        )
+
+
+def _has_its_order(store: Path) -> bool:
+    """Tell whether a store has the order that came with it; a kill may have come before it was written."""
+    return not stores.attributes(store).get("came_with_order") or raster_order.has_order(store, "all")
 
 
 def _attributes(found: upstream.UpstreamSession) -> dict[str, Any]:
@@ -134,5 +161,6 @@ def _attributes(found: upstream.UpstreamSession) -> dict[str, Any]:
         "region_source": "as the original scripts cached it",
         "gaps_s": {f"clock {i}": windows.find_gaps(times).tolist() for i, times in enumerate(found.frame_times)},
         "sources": {found.path.name: sources.describe(found.path)},
+        "came_with_order": found.isort is not None,
         "non_cells_left_out": found.filtered,
     }

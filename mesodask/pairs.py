@@ -197,8 +197,10 @@ def _prepare(
                 if eid in broken:
                     raise broken[eid]
             run = session_run(pair, paths, _analysis_of(pair, analysis), folder)
-            locks.enter_context(run.store.writing())
-            run_engine.prepare(run, rerun=rerun, report=silent)
+            with ExitStack() as lock:
+                lock.enter_context(run.store.writing())
+                run_engine.prepare(run, rerun=rerun, report=silent)
+                locks.push(lock.pop_all())
         except SettingsError:  # the user's mistake, and not the pair's fault
             raise
         except MesodaskError as error:
@@ -221,22 +223,24 @@ def _result(pair: xr.Dataset, run: Run | None, reason: str) -> Pair:
     """Draw what a pair's run holds, and say what it is."""
     figure = None
     if run is not None and not reason:
-        figure = _draw(run.store)
         unfinished = [t for t in run.settings.targets if (run.store.sessions(t)["status"] == "partial").any()]
-        if unfinished:
+        figure = _draw(run.store, anew=bool(unfinished))
+        if unfinished and run.store.failures_file.exists():
             reason = f"tasks of {', '.join(unfinished)} failed: see {run.store.failures_file}"
+        elif unfinished:
+            reason = f"an earlier call that asked for more of {', '.join(unfinished)} is not finished"
     first, second = pair["session"].values.tolist()
     dates = pair["date"].values.tolist()
     store = None if run is None else run.store
     return Pair((first, second), (dates[0], dates[1]), pair.sizes["neuron"], store, figure, reason)
 
 
-def _draw(store: RunStore) -> Path:
-    """Draw the curves of a run, unless they stand as they are since the last time."""
+def _draw(store: RunStore, *, anew: bool) -> Path:
+    """Draw the curves of a run, unless it is finished and they stand as they are since the last time."""
     figure = store.path.parents[1] / "imgs" / f"{store.path.stem}.png"
     # these files are written whenever the run is asked for something else, and when more of it is finished
     marks = [store.path / "zarr.json", *(f for t in store.targets() for f in (store.path / t / "status").rglob("*"))]
-    if not figure.exists() or figure.stat().st_mtime <= max(file.stat().st_mtime for file in marks):
+    if anew or not figure.exists() or figure.stat().st_mtime <= max(file.stat().st_mtime for file in marks):
         from mesodask.figures import plot_ndc  # figures are for who wants one
 
         figure.parent.mkdir(parents=True, exist_ok=True)

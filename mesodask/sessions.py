@@ -132,21 +132,22 @@ def load_or_embed(
             progress(n_there + done, len(files))
 
     errors = build_stores(requests, client=client, report=report)
+    opened = {}
     for given, found in files.items():
         try:
             if given not in errors:
                 stores.remove_partial(folder / "data", paths[given].name)
                 _check_sources(found, paths[given], collection)
+                opened[given] = open_session(paths[given])
         except MesodaskError as error:
             errors[given] = error
     if to_sort:
-        raster_order.write_orders([path for given, path in paths.items() if given not in errors], to_sort, client)
+        raster_order.write_orders([paths[given] for given in opened], to_sort, client)
     if errors and len(eids) == 1:
         raise errors[eids[0]]
     if errors:
         raise SessionsFailedError(errors, len(files))
-    opened = [open_session(paths[given]) for given in eids]
-    return opened[0] if isinstance(eid, str) else opened
+    return opened[eid] if isinstance(eid, str) else [opened[given] for given in eids]
 
 
 def _check_sources(files: alf.SessionFiles, path: Path, collection: str | None) -> None:

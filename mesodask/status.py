@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mesodask.errors import StoreError
+from mesodask.io import cache
 from mesodask.io.lock import living_owner
 from mesodask.io.runstore import RunStore
 from mesodask.run_counts import TargetStatus, Written, count_target, read_failures
@@ -159,7 +160,7 @@ def run_status(run: RunStore | str | Path, *, quick: bool = False) -> RunStatus:
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """List the run stores of a cache folder, by name.
+    """List the run stores of a cache folder, those of pairs last.
 
     Parameters
     ----------
@@ -171,7 +172,9 @@ def find_runs(folder: Path) -> list[Path]:
     list of pathlib.Path
         Empty if there are none, or no such folder.
     """
-    return sorted(path for path in (folder / "decoding").glob("*.zarr") if RunStore(path).exists())
+    runs = cache.decoding_folder(folder)
+    paths = [*sorted(runs.glob("*.zarr")), *sorted(runs.glob("pair_summaries/*/res/*.zarr"))]
+    return [path for path in paths if RunStore(path).exists()]
 
 
 def _plain(value: Any) -> Any:

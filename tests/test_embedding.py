@@ -232,6 +232,14 @@ def test_a_session_is_read_when_its_turn_comes(small: SimulatedSubject, tmp_path
     assert all(path.exists() for path in paths)
 
 
+def test_a_store_with_a_lost_chunk_costs_no_other(copy: SimulatedSubject) -> None:
+    stores = load_or_embed(list(copy.eids), one=copy.one_dir, rastermap=False)
+    (Path(stores[1].encoding["source"]) / "signal" / "c" / "0" / "0").unlink()
+    with pytest.raises(SessionsFailedError, match="this part of the store is lost") as caught:
+        load_or_embed(list(copy.eids), one=copy.one_dir, rastermap=False)
+    assert list(caught.value.errors) == [copy.eids[1]]
+
+
 @pytest.mark.parametrize("on_workers", [False, True], ids=["here", "on workers"])
 def test_a_failed_session_costs_no_other(copy: SimulatedSubject, client: Client, on_workers: bool) -> None:
     times = copy.session_folder(copy.eids[1]) / "alf" / "FOV_01" / "mpci.times.npy"

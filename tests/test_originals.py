@@ -1,5 +1,6 @@
 """Sessions as the original scripts cached them, both ways."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import xarray as xr
 
 from mesodask import load_or_embed, trial_features
 from mesodask import sessions as session_stores
-from mesodask.errors import DataError, SessionNotFoundError
+from mesodask.errors import DataError, SessionNotFoundError, StoreError
 from mesodask.originals import import_session_cache, original_cache
 from mesodask.simulate import SimulatedSubject
 
@@ -71,6 +72,35 @@ def test_the_second_call_opens_what_the_first_made(copy: SimulatedSubject, sessi
     assert import_session_cache(path, one=copy.one_dir).attrs["build_id"] == first.attrs["build_id"]
     again = import_session_cache(path, one=copy.one_dir, rerun=True)
     assert again.attrs["build_id"] != first.attrs["build_id"]
+
+
+def test_another_file_or_another_way_is_refused(copy: SimulatedSubject, session: xr.Dataset, tmp_path: Path) -> None:
+    content = original_cache(session)
+    first, other = (tmp_path / f"{copy.eids[0]}{end}.npy" for end in ("", "_filter_True"))
+    np.save(first, content, allow_pickle=True)
+    made = import_session_cache(first, one=copy.one_dir)
+    np.save(other, content, allow_pickle=True)
+    with pytest.raises(StoreError, match=r"not from .*_filter_True.*rerun=True"):
+        import_session_cache(other, one=copy.one_dir)
+    with pytest.raises(StoreError, match=r"'xyz_unit': 'm'.*rerun=True"):
+        import_session_cache(first, one=copy.one_dir, xyz_unit="m")
+    np.save(first, content | {"xyz": content["xyz"] + 1}, allow_pickle=True)
+    with pytest.raises(StoreError, match="as it is now"):
+        import_session_cache(first, one=copy.one_dir)
+    first.unlink()  # what was made of it is enough
+    assert import_session_cache(first, one=copy.one_dir).attrs["build_id"] == made.attrs["build_id"]
+
+
+def test_an_order_that_a_kill_has_prevented_is_added(
+    copy: SimulatedSubject, session: xr.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{copy.eids[0]}.npy"
+    isort = np.random.default_rng(0).permutation(session.sizes["roi"])
+    np.save(path, original_cache(session) | {"isort": isort}, allow_pickle=True)
+    store = Path(import_session_cache(path, one=copy.one_dir).encoding["source"])
+    shutil.rmtree(store / "order")
+    again = import_session_cache(path, one=copy.one_dir)
+    np.testing.assert_array_equal(original_cache(again)["isort"], isort)
 
 
 def test_what_is_wrong_is_named_and_nothing_is_written(copy: SimulatedSubject, tmp_path: Path) -> None:

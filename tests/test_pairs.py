@@ -164,3 +164,6 @@ def test_pairs_on_the_command_line(
     figure = Path(out.split()[-1])
     assert figure.parent == tmp_path / "decoding" / "pair_summaries" / subject.subject / "imgs"
     assert figure.exists()
+    capsys.readouterr()
+    assert main(["status", "--one", str(subject.one_dir), "--cache-dir", str(tmp_path)]) == 0
+    assert figure.stem in capsys.readouterr().out  # runs of pairs are listed, too

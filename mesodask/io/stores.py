@@ -43,7 +43,8 @@ def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
     path : pathlib.Path
         Where the store shall be.
     replace : bool
-        Whether a store that is there at the end is replaced, in one step, or kept and the new one thrown away.
+        Whether a store that is there at the end is replaced, by two renames between which there is none, or kept and
+        the new one thrown away.
 
     Yields
     ------

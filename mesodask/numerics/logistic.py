@@ -79,7 +79,7 @@ class LogisticFits:
     dual : bool
         Which of them.
     converged : bool array (n_columns,)
-        Whether the first-order condition holds: the gradient is below 1e-3 of its start.
+        Whether the first-order condition holds: the gradient is below 3e-4 of its start.
     refined : bool array (n_columns,)
         Whether the float32 solution failed the check and the float64 one replaced it.
     """
