@@ -41,7 +41,7 @@ Float64 = NDArray[np.float64]
 
 # relative error of the solution in the energy norm: decisions stay within 1e-3. What fails the check goes on from where
 # it is with a tighter one, at last without the preconditioner
-_TOLERANCE = 3e-4
+_TOLERANCE = 2.5e-4
 _TIGHTENING = (1.0, 0.25, 0.1)
 # how far the decisions that the iterations carry along may lie from those of the solution where they are computed
 # afresh, and by how many sums with random signs that is measured otherwise
@@ -49,7 +49,9 @@ _DRIFT = 3e-4
 _N_PROBES = 8
 # of a float32 sum of some hundred products, against the sum of their magnitudes
 _ROUNDING = np.float32(4e-6)
-_MAX_ITERATIONS = 200
+# some tens are usual; along the kernel itself, data that are decoded without error take some hundreds (after 200
+# decisions were 1.6e-3 off)
+_MAX_ITERATIONS = 1000
 # what may remain of the gradient, against its start, after the float32 solver and after Newton's method
 _GRADIENT_LEFT = 3e-4
 _NEWTON_GRADIENT_LEFT = 1e-6
