@@ -132,17 +132,20 @@ def load_or_embed(
             progress(n_there + done, len(files))
 
     errors = build_stores(requests, client=client, report=report)
-    opened = {}
-    for given, found in files.items():
+    for given in [name for name in files if name not in errors]:
         try:
-            if given not in errors:
-                stores.remove_partial(folder / "data", paths[given].name)
-                _check_sources(found, paths[given], collection)
-                opened[given] = open_session(paths[given])
+            stores.remove_partial(folder / "data", paths[given].name)
+            _check_sources(files[given], paths[given], collection)
         except MesodaskError as error:
             errors[given] = error
-    if to_sort:
-        raster_order.write_orders([paths[given] for given in opened], to_sort, client)
+    if to_sort:  # before they are opened: half an order would make a store a damaged one
+        raster_order.write_orders([path for given, path in paths.items() if given not in errors], to_sort, client)
+    opened = {}
+    for given in [name for name in files if name not in errors]:
+        try:
+            opened[given] = open_session(paths[given])
+        except MesodaskError as error:
+            errors[given] = error
     if errors and len(eids) == 1:
         raise errors[eids[0]]
     if errors:
