@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -365,10 +366,14 @@ def remove_partial(folder: Path, name: str, *, locked: bool = False) -> None:
     for partial in folder.glob(f".{name}.*{PARTIAL}"):
         host, pid, _ = partial.name.removeprefix(f".{name}.").rsplit("-", 2)
         if locked or (host == socket.gethostname() and not _is_alive(int(pid))):
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
+            for _ in range(5):  # workers of a killed driver may still write into it for a moment
+                if partial.is_dir():
+                    shutil.rmtree(partial, ignore_errors=True)
+                else:
+                    partial.unlink(missing_ok=True)
+                if not partial.exists():
+                    break
+                time.sleep(0.05)
 
 
 def _is_alive(pid: int) -> bool:
