@@ -17,7 +17,7 @@ import xarray as xr
 from mesodask import features, schema, sessions
 from mesodask.errors import DataError, NothingToDecodeError, StoreError
 from mesodask.io import stores
-from mesodask.io.runstore import RunStore
+from mesodask.io.runstore import SHUFFLE_CHUNK, RunStore
 from mesodask.numerics import nulls, seeds
 from mesodask.numerics.folds import make_folds
 from mesodask.numerics.labels import balanced_subset
@@ -25,7 +25,7 @@ from mesodask.settings import NdcSettings
 
 logger = logging.getLogger(__name__)
 
-NULL_BATCH = 100  # null label vectors that are scored together
+NULL_BATCH = SHUFFLE_CHUNK  # null label vectors that are scored together, and so stored together
 
 
 def whole_batches(n_shuffles: int) -> int:

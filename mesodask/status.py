@@ -12,7 +12,7 @@ from mesodask.io import cache
 from mesodask.io.lock import living_owner
 from mesodask.io.runstore import RunStore
 from mesodask.run_counts import TargetStatus, Written, count_target, read_failures
-from mesodask.settings import TARGETS
+from mesodask.summary import settings_order
 
 # s that the rate looks back; the longer one where tasks take so long that the shorter holds no two of them
 WINDOWS = 600.0, 7200.0
@@ -135,9 +135,8 @@ def run_status(run: RunStore | str | Path, *, quick: bool = False) -> RunStatus:
     if not store.exists():
         raise StoreError(f"{store.path}: no run store here; give the path that neuron_dropping_curves printed")
     failures = read_failures(store.failures_file)
-    driver = living_owner(store.path.with_suffix(".lock"))
-    begun = store.targets()
-    names = [name for name in TARGETS if name in begun] + [name for name in begun if name not in TARGETS]
+    driver = living_owner(store.lock_file)
+    names = settings_order(store.targets())
     counted = [count_target(store, name, failures, quick=quick) for name in names]
     written = [chunk for _, chunks in counted for chunk in chunks]
     stretch = _stretch([chunk.time for chunk in written], time.time() if driver else None)
