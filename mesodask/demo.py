@@ -102,7 +102,7 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
 @contextmanager
 def _workers_if_needed(folder: Path, announce: Callable[[str], None]) -> "Iterator[Client | None]":
     """Start workers, unless the demo is finished."""
-    if any(_is_finished(RunStore(path)) for path in (folder / "one" / "meso" / "decoding").glob("*.zarr")):
+    if any(_is_finished(RunStore(path)) for path in cache.decoding_folder(folder / "one" / "meso").glob("*.zarr")):
         announce(f"found a finished demo in {folder}")
         yield None
         return

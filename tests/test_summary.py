@@ -16,7 +16,6 @@ from mesodask import k_star, plot_ndc, schema, summarize, summary_table, write_c
 from mesodask.cli import main
 from mesodask.cli.tables import print_summary
 from mesodask.errors import SettingsError, StoreError
-from mesodask.io import runstore
 from mesodask.io.runstore import UNDEFINED, RunStore
 from mesodask.numerics.decoder_identity import decoder_identity
 from mesodask.settings import NdcSettings
@@ -397,9 +396,7 @@ def test_damaged_chunk_is_named(store: RunStore, tmp_path: Path) -> None:
         summarize(copied)
 
 
-def test_memory_holds_one_point_of_a_curve(store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runstore, "RESAMPLE_CHUNK", 500)
-    monkeypatch.setattr(runstore, "SHUFFLE_CHUNK", 1000)
+def test_memory_holds_one_point_of_a_curve(store: RunStore, tmp_path: Path) -> None:
     run = bare_run(tmp_path / "run.zarr", store, [2, 4, 8, 16, 32, 64, 128, 256], 1000, 1000)
     group = zarr.open_group(str(run.path), mode="a")["choice"]
     rng = np.random.default_rng(0)

@@ -11,6 +11,7 @@ import click
 from mesodask.cli import options
 from mesodask.cli.progress import clock
 from mesodask.errors import MesodaskError, SettingsError
+from mesodask.io import cache
 
 if TYPE_CHECKING:
     from mesodask.status import RunStatus, TargetStatus
@@ -92,13 +93,11 @@ def find_run(name: str, one: Path | None, cache_dir: Path | None) -> Path:
         return matching[0]
     listing = "\n".join(f"  {run.stem}" for run in matching or runs) or "  none"
     problem = f"{len(matching)} runs begin like that" if matching else "no such file, and no run begins like that"
-    raise SettingsError(f"{name}: {problem} in {folder / 'decoding'}; there are\n{listing}")
+    raise SettingsError(f"{name}: {problem} in {cache.decoding_folder(folder)}; there are\n{listing}")
 
 
 def _folder(one: Path | None, cache_dir: Path | None) -> Path:
     """Give the cache folder; a ONE is asked for it only where neither folder is named."""
-    from mesodask.io import cache
-
     if cache_dir is not None or one is not None:
         return cache.cache_folder(cache_dir if cache_dir is not None else Path(str(one)).expanduser() / "meso")
     from mesodask.io import alf
@@ -124,7 +123,7 @@ def _list_runs(folder: Path, as_json: bool) -> None:
     for run, part in zip(runs, found, strict=True):
         click.echo(f"{run.stem:<{width}}  {part if isinstance(part, str) else _one_line(part)}")
     if not runs:
-        click.echo(f"no runs in {folder / 'decoding'}")
+        click.echo(f"no runs in {cache.decoding_folder(folder)}")
 
 
 def _one_line(run: "RunStatus") -> str:
