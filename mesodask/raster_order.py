@@ -5,6 +5,7 @@ The group is written beside the store and renamed into it: it is there as a whol
 
 import contextlib
 import errno
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
+import xarray as xr
 
 from mesodask import schema
 from mesodask.errors import SettingsError, StoreError, TasksFailedError
@@ -26,7 +28,8 @@ Result = TypeVar("Result")
 
 GROUP = "order"
 # an order that is replaced is gone for some 0.1 ms: who looks, or puts his own, in that moment tries again
-TRIES, PAUSE = 5, 0.01  # s
+PAUSE, PATIENCE = 0.01, 10.0  # s
+TRIES = 5  # of what fails although nobody replaces anything: twice in a row there may be none just then
 AGAIN = "load_or_embed(eid), or mesodask embed EID, computes it anew"
 
 
@@ -117,8 +120,7 @@ def compute_order(path: Path, rows: Rows) -> Order:
     StoreError
         There is no such store, or it is damaged.
     """
-    session = stores.open_group(path, schema=schema.SESSION)
-    while_replaced(lambda: stores.check_chunks(path))
+    session = while_replaced(path, lambda: open_whole(path))
 
     def read(some: np.ndarray) -> np.ndarray:
         try:
@@ -147,7 +149,7 @@ def has_order(path: Path, rows: Rows) -> bool:
     if not stores.has_group(path, GROUP):
         return False
     try:
-        return while_replaced(lambda: _read(path))[1]["rows"] == rows
+        return while_replaced(path, lambda: _read(path))[1]["rows"] == rows
     except StoreError:
         return False
 
@@ -173,17 +175,53 @@ def read_order(path: Path) -> np.ndarray:
     StoreError
         There is none, or it is damaged.
     """
-    return while_replaced(lambda: _read(path))[0]
+    return while_replaced(path, lambda: _read(path))[0]
 
 
-def while_replaced(look: Callable[[], Result]) -> Result:
-    """Call what looks at the files of an order; again, if it fails while another process may be replacing them."""
-    for _ in range(TRIES - 1):
+def while_replaced(path: Path, look: Callable[[], Result]) -> Result:
+    """Call what looks at the order of a store, and again if it fails because another process was replacing it.
+
+    What fails again and again while the order stays the same folder is no matter of chance, and is raised.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The session store.
+    look : callable
+        Raises :class:`StoreError` for what is missing or damaged.
+    """
+    deadline, failed = time.monotonic() + PATIENCE, 0
+    while True:
+        before = _identity(path)
         try:
             return look()
         except StoreError:
-            time.sleep(PAUSE)
-    return look()
+            time.sleep(PAUSE)  # whoever has taken the old order away has put the new one there by now
+            failed += _identity(path) == before
+            if failed == TRIES or time.monotonic() > deadline:
+                raise
+
+
+def open_whole(path: Path) -> xr.Dataset:
+    """Open a session store lazily, all chunks of which are there; within :func:`while_replaced`, as it sees the order.
+
+    Raises
+    ------
+    StoreError
+        There is no such store, or it is damaged.
+    """
+    session = stores.open_group(path, schema=schema.SESSION)
+    stores.check_chunks(path)
+    return session
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tell which folder an order lies in; None if there is none."""
+    try:
+        found = (path / GROUP).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _read(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -219,9 +257,12 @@ def _put(path: Path, order: Order, rows: Rows, build: str) -> None:
     try:
         stores.write_group(temporary, GROUP, schema.conform({"isort": order.isort}, schema.ORDER, attributes))
         stores.seal(temporary, GROUP)
-        for number in range(TRIES):
+        deadline = time.monotonic() + PATIENCE
+        for number in itertools.count():
             if _swapped(temporary, path / GROUP, f"old-{number}", build):
                 return
+            if time.monotonic() > deadline:
+                break
             time.sleep(PAUSE)
         raise StoreError(f"{path}/{GROUP}: other processes keep writing it; call again")
     finally:

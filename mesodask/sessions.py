@@ -190,8 +190,7 @@ def open_session(path: Path) -> xr.Dataset:
     if path.exists():
         _check_schema(path, stores.attributes(path))
         stores.check_seal(path)
-    session = stores.open_group(path, schema=schema.SESSION)
-    raster_order.while_replaced(lambda: stores.check_chunks(path))
+    session = raster_order.while_replaced(path, lambda: raster_order.open_whole(path))
     session.encoding["source"] = str(path)
     return session
 
