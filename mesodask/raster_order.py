@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 GROUP = "order"
 # an order that is replaced is gone for some 0.1 ms: who looks, or puts his own, in that moment tries again
 PAUSE, PATIENCE = 0.01, 10.0  # s
-TRIES = 5  # of what fails although nobody replaces anything: twice in a row there may be none just then
+TRIES = 20  # of what fails although nobody replaces anything: twice in a row there may be none just then
 AGAIN = "load_or_embed(eid), or mesodask embed EID, computes it anew"
 
 

@@ -457,14 +457,13 @@ def test_killed_at_any_moment_the_order_is_whole_or_absent(copy: SimulatedSubjec
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("part", ["order", "order/isort/c"])
-def test_what_is_gone_for_a_moment_is_looked_for_again(copy: SimulatedSubject, tmp_path: Path, part: str) -> None:
+def test_what_is_gone_for_a_moment_is_looked_for_again(copy: SimulatedSubject, tmp_path: Path) -> None:
     """So an order that another process is just replacing looks, to who has listed its files before."""
     session, path = embed(copy, rastermap=True)
     isort = session_stores.order(session)
     for look in (lambda: session_stores.order(session), lambda: session_stores.open_session(path)):
-        (path / part).rename(tmp_path / "away")
-        back = threading.Timer(0.005, (tmp_path / "away").rename, [path / part])
+        (path / "order").rename(tmp_path / "away")
+        back = threading.Timer(0.005, (tmp_path / "away").rename, [path / "order"])
         back.start()
         look()
         back.join()
