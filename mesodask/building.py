@@ -37,7 +37,7 @@ import xarray as xr
 
 from mesodask import schema
 from mesodask.errors import LockedError, MesodaskError, StoreError, TasksFailedError
-from mesodask.io import stores
+from mesodask.io import cache, stores
 from mesodask.io.activity import Content, Rows, rows_across, write_rows
 from mesodask.io.lock import Lock
 from mesodask.io.shards import RowShards
@@ -172,9 +172,7 @@ class _Plan:
         self._may_wait = True
 
     def _begun(self, request: Request, wait: float) -> list[_Block]:
-        lock = Lock(
-            request.path.with_name(f".{request.path.name}.lock"), f"the store of session {request.name}", wait=wait
-        )
+        lock = Lock(cache.session_lock(request.path), f"the store of session {request.name}", wait=wait)
         try:
             with _files_told(request.path), contextlib.ExitStack() as scope:
                 try:

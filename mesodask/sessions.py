@@ -134,7 +134,7 @@ def load_or_embed(
     errors = build_stores(requests, client=client, report=report)
     for given in [name for name in files if name not in errors]:
         try:
-            stores.remove_partial(folder / "data", paths[given].name)
+            stores.remove_partial(paths[given].parent, paths[given].name)
             _check_sources(files[given], paths[given], collection)
         except MesodaskError as error:
             errors[given] = error
