@@ -36,6 +36,7 @@ RANK = {
     "summary_tables": 8,
     "figures": 8,
     "run_scores": 9,
+    "run_driver": 9,
     "run_engine": 10,
     "run_cost": 10,
     "populations": 11,

@@ -46,6 +46,14 @@ class RunBase(ABC):
     def _forget_opened(self, target: str | None = None) -> None:
         """Forget what is held in memory of a target, or of all."""
 
+    @abstractmethod
+    def sessions(self, target: str) -> xr.Dataset:
+        """Read what is one value a session: n_trials, performance, status, reason."""
+
+    @abstractmethod
+    def write_session(self, target: str, session: int, **values: Any) -> None:
+        """Store what is one value a session: n_trials, performance, status, reason."""
+
     def exists(self) -> bool:
         """Tell whether there is such a run."""
         return stores.has_group(self.path, "tracked")
@@ -179,7 +187,7 @@ class RunBase(ABC):
 
     def features(self, target: str, eid: str) -> xr.Dataset:
         """Open the features of a session and target (:data:`mesodask.schema.FEATURES`)."""
-        return stores.open_group(self.path, f"features/{target}/{eid}", FEATURES)
+        return open_features(self.path, target, eid)
 
     def feature_attributes(self, target: str, eid: str) -> dict[str, Any]:
         """Read the attributes of stored features; empty if there are none."""
@@ -204,6 +212,11 @@ class RunBase(ABC):
         """Read every chunk of a group; one that is damaged raises, and so does one that is not there."""
         stores.check_chunks(self.path / group)
         return stores.open_group(self.path, group).load()
+
+
+def open_features(path: Path, target: str, eid: str) -> xr.Dataset:
+    """Open the features of a session and target of a run, of whatever kind (:data:`mesodask.schema.FEATURES`)."""
+    return stores.open_group(path, f"features/{target}/{eid}", FEATURES)
 
 
 def _root() -> xr.Dataset:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScoreArray:
-    """One array of a run store: one index of its first dims to a chunk, such as a session and a k, and some of the others.
+    """One array of a run store: a chunk holds one index of its first dims, as a session and a k, and some of the rest.
 
     Parameters
     ----------
