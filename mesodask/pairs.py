@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -247,7 +247,9 @@ def _cost(matched: Sequence[xr.Dataset], one: Any, folder: Path, analysis: Analy
         matching = Matching(infos, one, folder, None, pair, True, None)
         results = cache.pairs_folder(folder, infos[0].subject) / "res"
         try:
-            found, remarks = forecast.loads_of_sessions(matching, analysis.of_sessions(pair["session"].values.tolist()), results, rerun=rerun)
+            found, remarks = forecast.loads_of_sessions(
+                matching, analysis.of_sessions(pair["session"].values.tolist()), results, rerun=rerun
+            )
         except NothingToDecodeError as error:
             notes[f"{' and '.join(pair['date'].values)} would be skipped: {error}"] = None
             continue
