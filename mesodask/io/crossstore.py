@@ -22,8 +22,10 @@ from mesodask.io.cross_target import (
     dims_of,
 )
 from mesodask.io.runbase import RunBase
+from mesodask.io.runstore import RunStore
 from mesodask.io.target_store import UNDEFINED
 from mesodask.schema import CROSS_TARGET
+from mesodask.settings import TARGETS
 
 KIND = "cross_session"
 PICKED = "picked_fold"  # attribute of a target: one number, or one a training session
@@ -161,5 +163,12 @@ class CrossSessionStore(RunBase):
         return xr.Dataset(variables, coords=coordinates, attrs=attrs)
 
     def datasets(self) -> dict[str, xr.Dataset]:
-        """Read all targets that have been begun, by name: what figures take."""
-        return {target: self.dataset(target) for target in self.targets()}
+        """Read all targets that have been begun, by name in the usual order: what figures take."""
+        begun = self.targets()
+        usual = [target for target in TARGETS if target in begun]
+        return {target: self.dataset(target) for target in dict.fromkeys(usual + begun)}
+
+
+def open_run(path: Path) -> RunStore | CrossSessionStore:
+    """Take a path for what its store says it is: a cross-session run, or one of neuron-dropping curves."""
+    return CrossSessionStore(path) if stores.attributes(path).get("kind") == KIND else RunStore(path)

@@ -58,6 +58,11 @@ class RunBase(ABC):
         """Tell whether there is such a run."""
         return stores.has_group(self.path, "tracked")
 
+    def check_exists(self) -> None:
+        """Raise :class:`StoreError` if there is no such run."""
+        if not self.exists():
+            raise StoreError(f"{self.path}: no run store here; give the path that the analysis printed")
+
     # the one who writes -----------------------------------------------------------------------------------------
 
     @property
