@@ -46,6 +46,8 @@ class RunStatus:
         Scores a minute, over the last ten minutes of work; NaN if that cannot be told.
     seconds_left : float
         Estimate of the time to the end if the driver goes on as lately; NaN if none is at work.
+    kind : str
+        What kind of run it is: neuron_dropping_curves or cross_session.
 
     Examples
     --------
@@ -64,6 +66,7 @@ class RunStatus:
     last_write: float = math.nan
     rate: float = math.nan
     seconds_left: float = math.nan
+    kind: str = ""
 
     @property
     def total(self) -> int:
@@ -158,6 +161,7 @@ def run_status(run: RunStore | CrossSessionStore | str | Path, *, quick: bool = 
         failures_file=store.failures_file,
         last_write=max((chunk.time for chunk in written), default=math.nan),
         rate=60 * per_second,
+        kind=store.attrs.get("kind", ""),
     )
     return replace(status, seconds_left=_seconds(status, per_second, driver))
 

@@ -140,6 +140,8 @@ def _one_line(run: "RunStatus") -> str:
         parts.append(f"{run.failed} failed")
     if run.driver:
         parts.append(f"time left {clock(run.seconds_left)}")
+    if run.kind == "cross_session":
+        parts.append("cross-session")
     return "  ".join(parts)
 
 

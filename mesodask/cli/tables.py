@@ -129,7 +129,7 @@ def print_cross_session(table: pd.DataFrame, n_shared: int) -> None:
 
 
 def _cross_table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))  # eighty columns hold all of it
     for name in ("target", "session"):
         table.add_column(name, no_wrap=True)
     for name in columns:
