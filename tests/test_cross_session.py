@@ -542,3 +542,6 @@ def test_command(
     assert "43/43 100%" in capsys.readouterr().out
     assert main(["summary", run.path.stem, *where]) == 0
     assert str(run.path) in capsys.readouterr().out
+    assert main(["cross-session", *subject.eids, *typed, "--x", "days", "--figure", str(tmp_path / "days.png")]) == 0
+    assert main(["plot", str(run.path), str(tmp_path / "plot.png")]) == 0
+    assert min((tmp_path / name).stat().st_size for name in ("days.png", "plot.png")) > 10_000
