@@ -290,6 +290,20 @@ def test_a_decoder_of_the_users_own(cross: Cross, subject: SimulatedSubject) -> 
 # however it is computed ----------------------------------------------------------------------------------------------
 
 
+def test_a_dry_run_counts_what_the_run_computes(cross: Cross, submitted: list[runner.Task], tmp_path: Path) -> None:
+    """Before anything is stored, when half of it is, and when all is; nothing is written."""
+    options = {"targets": ("choice", "block"), "train_on": "each", "null_labels": "train", "transfer": "refit"}
+    cost = cross(dry_run=True, **options)
+    assert not (tmp_path / "decoding").exists()
+    cross(**options | {"targets": "choice"})
+    half = cross(dry_run=True, **options)
+    cross(**options)
+    assert sum(task.label["n_scores"] for task in submitted) == cost.n_scores == 2 * half.n_scores
+    assert len(submitted) == cost.n_tasks == 2 * half.n_tasks
+    assert cost.core_seconds > half.core_seconds > 0
+    assert cross(dry_run=True, **options).n_scores == 0
+
+
 def test_what_is_finished_is_not_computed_again_and_more_is_added(
     cross: Cross, submitted: list[runner.Task], tmp_path: Path
 ) -> None:
@@ -463,6 +477,10 @@ def test_nothing_to_compare_is_told(cross: Cross, subject: SimulatedSubject, sub
         ({"min_per_class": 4}, r"min_per_class is 4, too few for outer_cv=3"),
         ({"C": ()}, r"C: no value to search"),
         ({"null": "blockwise", "targets": "block"}, r"blockwise"),
+        (
+            {"eids": "SP072", "min_trials": 10, "trial_mask": np.ones(240, dtype=bool)},
+            r"one mask for the sessions of a",
+        ),
         ({"decoder": object(), "dim_k": None}, r"no method get_params"),
     ],
 )
