@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -23,7 +23,7 @@ from mesodask.io.runstore import RunStore
 from mesodask.ndc import embed_all, silent
 from mesodask.run_cost import RunCost
 from mesodask.run_engine import Progress, Run
-from mesodask.run_sessions import Analysis, Matching, chosen_sessions, session_run
+from mesodask.run_sessions import Analysis, Matching, check_masks, chosen_sessions, session_run
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -120,9 +120,9 @@ def pairwise_curves(
     TasksFailedError
         Some tasks failed for good; all else is stored, and drawn.
     """
-    analysis = Analysis.of(resolve_settings(settings, options), trial_mask, decoder)
+    analysis = Analysis.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
     one = alf.connect(one)
-    _check_masks(trial_mask, one)
+    check_masks(trial_mask, one, "many pairs")
     folder = cache.cache_folder(cache_dir, one)
     min_shared = min(analysis.settings.ks) if min_shared is None else min_shared
     matched = session_choice.consecutive_pairs(
@@ -146,23 +146,6 @@ def pairwise_curves(
             _results(matched, runs, reasons)  # what there is is drawn all the same
             raise
     return _results(matched, runs, reasons)
-
-
-def _check_masks(trial_mask: TrialMask, one: Any) -> None:
-    if trial_mask is None:
-        return
-    if not isinstance(trial_mask, Mapping):
-        raise SettingsError("trial_mask: one mask for the sessions of many pairs; give a mapping {eid: mask}")
-    for eid in trial_mask:  # of sessions that are in no pair, too
-        alf.session_info(one, eid)
-
-
-def _analysis_of(pair: xr.Dataset, analysis: Analysis) -> Analysis:
-    """Keep those trial masks that are of the pair's sessions."""
-    masks = analysis.trial_mask
-    if not isinstance(masks, Mapping):
-        return analysis
-    return replace(analysis, trial_mask={eid: masks[eid] for eid in pair["session"].values if eid in masks})
 
 
 def _embed(
@@ -196,7 +179,7 @@ def _prepare(
             for eid in pair["session"].values:
                 if eid in broken:
                     raise broken[eid]
-            run = session_run(pair, paths, _analysis_of(pair, analysis), folder)
+            run = session_run(pair, paths, analysis.of_sessions(pair["session"].values.tolist()), folder)
             with ExitStack() as lock:
                 lock.enter_context(run.store.writing())
                 run_engine.prepare(run, rerun=rerun, report=silent)
@@ -255,7 +238,9 @@ def _cost(matched: Sequence[xr.Dataset], one: Any, folder: Path, analysis: Analy
         matching = Matching(infos, one, folder, None, pair, True, None)
         results = cache.pairs_folder(folder, infos[0].subject) / "res"
         try:
-            found, remarks = forecast.loads_of_sessions(matching, _analysis_of(pair, analysis), results, rerun=rerun)
+            found, remarks = forecast.loads_of_sessions(
+                matching, analysis.of_sessions(pair["session"].values.tolist()), results, rerun=rerun
+            )
         except NothingToDecodeError as error:
             notes[f"{' and '.join(pair['date'].values)} would be skipped: {error}"] = None
             continue
