@@ -1,7 +1,7 @@
 """The whole road on a simulated subject of four days: what ``mesodask demo`` runs."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,13 @@ class Demo:
     reused: bool
 
 
-def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None]) -> Demo:
+def run_demo(
+    folder: Path,
+    *,
+    progress: Progress,
+    announce: Callable[[str], None],
+    start: "Callable[[], AbstractContextManager[Client]]",
+) -> Demo:
     """Simulate a subject, embed and track it, compute the curves of four targets, and draw them.
 
     What is in the folder already is used again.
@@ -60,7 +66,9 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
     progress : callable(stage, done, total)
         Called as the work goes on.
     announce : callable(text)
-        Called with lines a person should see, such as the dashboard's address.
+        Called with lines a person should see.
+    start : callable()
+        Starts workers, for as long as the context manager lasts that it gives; not called if nothing is left to do.
 
     Returns
     -------
@@ -74,7 +82,7 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
         progress(stage, done, total)
 
     figure = folder / "demo_ndc.png"
-    with _workers_if_needed(folder, announce) as client:
+    with _workers_if_needed(folder, announce, start) as client:
         subject = simulate_subject(
             folder,
             subject="DEMO_001",
@@ -100,16 +108,15 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
 
 
 @contextmanager
-def _workers_if_needed(folder: Path, announce: Callable[[str], None]) -> "Iterator[Client | None]":
+def _workers_if_needed(
+    folder: Path, announce: Callable[[str], None], start: "Callable[[], AbstractContextManager[Client]]"
+) -> "Iterator[Client | None]":
     """Start workers, unless the demo is finished."""
     if any(_is_finished(RunStore(path)) for path in cache.decoding_folder(folder / "one" / "meso").glob("*.zarr")):
         announce(f"found a finished demo in {folder}")
         yield None
         return
-    from mesodask.compute.cluster import local_client
-
-    with local_client() as client:
-        announce(f"watch the workers at {client.dashboard_link}")
+    with start() as client:
         yield client
 
 
