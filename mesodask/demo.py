@@ -1,7 +1,7 @@
 """The whole road on a simulated subject of four days: what ``mesodask demo`` runs."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ def run_demo(
     *,
     progress: Progress,
     announce: Callable[[str], None],
-    start: "Callable[[], AbstractContextManager[Client]]",
+    start: "Callable[[], Client] | None" = None,
 ) -> Demo:
     """Simulate a subject, embed and track it, compute the curves of four targets, and draw them.
 
@@ -66,9 +66,9 @@ def run_demo(
     progress : callable(stage, done, total)
         Called as the work goes on.
     announce : callable(text)
-        Called with lines a person should see.
-    start : callable()
-        Starts workers, for as long as the context manager lasts that it gives; not called if nothing is left to do.
+        Called with lines a person should see, such as the dashboard's address.
+    start : callable(), optional
+        Starts workers if there is something to do; by default local ones.
 
     Returns
     -------
@@ -109,14 +109,18 @@ def run_demo(
 
 @contextmanager
 def _workers_if_needed(
-    folder: Path, announce: Callable[[str], None], start: "Callable[[], AbstractContextManager[Client]]"
+    folder: Path, announce: Callable[[str], None], start: "Callable[[], Client] | None"
 ) -> "Iterator[Client | None]":
     """Start workers, unless the demo is finished."""
     if any(_is_finished(RunStore(path)) for path in cache.decoding_folder(folder / "one" / "meso").glob("*.zarr")):
         announce(f"found a finished demo in {folder}")
         yield None
         return
-    with start() as client:
+    from mesodask.compute.cluster import how_to_watch, local_client
+
+    with (start or local_client)() as client:
+        for line in how_to_watch(client):
+            announce(line)
         yield client
 
 

@@ -1,5 +1,6 @@
 """``mesodask cluster``: workers that stay, for several commands and notebooks; and the batch script of one."""
 
+import contextlib
 import threading
 
 import click
@@ -21,14 +22,17 @@ def cluster(cluster: options.Cluster, job_script: bool) -> None:
     if job_script:
         click.echo(_script(cluster), nl=False)
         return
-    from mesodask.compute.cluster import scheduler_file
+    from mesodask.compute.cluster import how_to_watch, scheduler_file
 
-    with cluster.started(click.echo) as client:
+    with cluster.start() as client:
         path = scheduler_file(client)
         if path is None:
             raise SettingsError(f"the cluster {cluster.kind} was started by somebody else; use it by that name")
+        for line in how_to_watch(client):
+            click.echo(line)
         click.echo(f"use them with --cluster {path}, or start_cluster({str(path)!r}) in Python; end them with Ctrl-C")
-        threading.Event().wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def _script(cluster: options.Cluster) -> str:

@@ -28,12 +28,7 @@ def demo(folder: Path | None, cluster: options.Cluster) -> None:
 
     place = folder or Path(platformdirs.user_cache_dir("mesodask")) / "demo"
     with Stages() as stages:
-        made = run_demo(
-            place.resolve(),
-            progress=stages.report,
-            announce=stages.say,
-            start=lambda: cluster.started(stages.say),
-        )
+        made = run_demo(place.resolve(), progress=stages.report, announce=stages.say, start=cluster.start)
     print_summary(made.summary)
     if made.reused:
         click.echo("Everything was there already: nothing was computed again.")

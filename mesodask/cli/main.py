@@ -82,17 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cause = interrupt.__cause__ or interrupt
         number = cause.number if isinstance(cause, EndedError) else signal.SIGINT
         with contextlib.suppress(OSError):  # the terminal may be gone
-            click.echo(
-                f"{_said_of(number)}. What was finished is stored; the same command goes on from there.", err=True
-            )
+            what = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
+            click.echo(f"{what}. What was finished is stored; the same command goes on from there.", err=True)
             for note in getattr(cause, "__notes__", []):
                 click.echo(note, err=True)
         return BY_SIGNAL + number
     return 0
-
-
-def _said_of(number: int) -> str:
-    return "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
 
 
 @contextlib.contextmanager

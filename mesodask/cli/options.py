@@ -129,22 +129,22 @@ class Cluster:
         """Whether any of the options was."""
         return self != Cluster()
 
+    def start(self) -> "Client":
+        """Start the workers, local ones if no option was given; closing the client stops them."""
+        from mesodask.compute.cluster import start_cluster
+
+        wanted = asdict(self)
+        return start_cluster(wanted.pop("kind") or "local", **wanted)
+
     @contextlib.contextmanager
     def client(self, say: Callable[[str], None]) -> Iterator["Client | None"]:
         """Start the workers, say how to watch them, and stop them at the end; None if no option was given."""
         if not self.is_given:
             yield None
             return
-        with self.started(say) as client:
-            yield client
+        from mesodask.compute.cluster import how_to_watch
 
-    @contextlib.contextmanager
-    def started(self, say: Callable[[str], None]) -> Iterator["Client"]:
-        """Start the workers, also if no option was given: then local ones."""
-        from mesodask.compute.cluster import how_to_watch, start_cluster
-
-        wanted = asdict(self)
-        with start_cluster(wanted.pop("kind") or "local", **wanted) as client:
+        with self.start() as client:
             for line in how_to_watch(client):
                 say(line)
             yield client
@@ -178,8 +178,8 @@ _CLUSTER_FLAGS = {
     "queue": click.option("--queue", help="SLURM partition."),
     "account": click.option("--account", help="SLURM account."),
     "job_extra": click.option(
-        "--job-extra", multiple=True, metavar="DIRECTIVE", help="One more #SBATCH directive, e.g. --job-extra=--qos=long; "
-        "may be repeated.",
+        "--job-extra", multiple=True, metavar="DIRECTIVE",
+        help="One more #SBATCH directive, e.g. --job-extra=--qos=long; may be repeated.",
     ),
 }  # fmt: skip
 

@@ -59,7 +59,8 @@ class ClusterClient(Client):
         """Close the client and, if it was started for it, the cluster."""
         closed = super().close(*arguments, **options)
         self._ending.close()
-        atexit.unregister(getattr(self, "_at_exit", None))
+        if hasattr(self, "_at_exit"):
+            atexit.unregister(self._at_exit)
         return closed
 
 
@@ -154,16 +155,19 @@ def _start(how: Any, *arguments: Any) -> Client:
     """Start a cluster and connect to it; whatever goes wrong, nothing is left."""
     # Dask tells every connection that opens and closes; its warnings are enough
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    with contextlib.ExitStack() as stack:
+    stack = contextlib.ExitStack()
+    try:
         stack.enter_context(dask.config.set(SCHEDULER_SETTINGS))
         with warnings.catch_warnings():
-            # another port is taken then, and told by dashboard_link
+            # another port is taken then, and how_to_watch tells it
             warnings.filterwarnings("ignore", r"Port \d+ is already in use")
             cluster, folder = how(*arguments, stack)
         security.write_scheduler_file(folder, cluster.scheduler_address)
         stack.enter_context(repeated(lambda: security.sign_of_life(folder), security.QUIET / 8))
-        return ClusterClient(cluster, ending=stack.pop_all())
-    raise AssertionError
+        return ClusterClient(cluster, ending=stack)
+    except BaseException:
+        stack.close()
+        raise
 
 
 # kinds ------------------------------------------------------------------------------------------------------------
@@ -221,7 +225,7 @@ def slurm_plan(kind: str, **wanted: Any) -> Any:
     """
     from mesodask.compute import jobs
 
-    dask.config.update_defaults(DEFAULTS)  # dask-jobqueue's own have come with its import
+    jobs.join_defaults(DEFAULTS)
     blocks = dask.config.get("jobqueue")
     if kind not in blocks or (kind != "slurm" and kind in jobs.OTHER_SYSTEMS):
         named = sorted(set(blocks) - set(jobs.OTHER_SYSTEMS) - {"slurm"})

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 from dask.utils import parse_bytes, parse_timedelta
+from dask_jobqueue.config import reconfigure
 from dask_jobqueue.slurm import SLURMJob
 from distributed.core import Status
 
@@ -61,6 +63,12 @@ class Plan:
     n_workers: int
     adaptive: tuple[int, int] | None
     check_every: float
+
+
+def join_defaults(defaults: Mapping[str, Any]) -> None:
+    """Let our defaults be in Dask's configuration over dask-jobqueue's own, and what the user has set over both."""
+    reconfigure()  # also in case that a script has replaced all of jobqueue
+    dask.config.update_defaults(defaults)
 
 
 def plan_of(
