@@ -24,6 +24,7 @@ summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_cross_session            a cross-session run by date; plot_generalization_matrix where each was trained on
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
+start_cluster                 Dask workers: on this machine, on SLURM, or some that run already
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
 ============================  ==========================================================================
 
@@ -55,6 +56,7 @@ _HOME_OF = {
     "plot_cross_session": "figures",
     "plot_generalization_matrix": "figures",
     "plot_tracking": "figures",
+    "start_cluster": "compute.cluster",
     "simulate_subject": "simulate",
 }
 
@@ -73,6 +75,7 @@ __all__ = [
     "plot_tracking",
     "run_status",
     "simulate_subject",
+    "start_cluster",
     "summarize",
     "summary_table",
     "track_neurons",
@@ -82,6 +85,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mesodask.compute.cluster import start_cluster
     from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
     from mesodask.figures import plot_cross_session, plot_generalization_matrix, plot_ndc, plot_tracking
