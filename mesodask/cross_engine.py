@@ -5,7 +5,7 @@ at home, p-values - is written by the driver, anew whenever anything was missing
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -348,12 +348,21 @@ def _n_scores(pairs: Sequence[Pair] | Iterator[Pair]) -> int:
 
 
 def _task(
-    stage: str, place: str, function: Callable[..., Any], block: Any, run: CrossSessionRun, target: str, n_scores: int
+    stage: str,
+    place: str,
+    function: Callable[..., Any],
+    block: FitBlock | NullBlock | PairBlock,
+    run: CrossSessionRun,
+    target: str,
+    n_scores: int,
 ) -> "Task":
     from mesodask.compute.runner import Task
 
-    trials = block.test if isinstance(block, PairBlock) else block.training
-    name = short_hash([str(run.store.path), trials.fingerprint, stage, place])
+    arguments: tuple
+    if isinstance(block, PairBlock):
+        trials, arguments, content = block.test, (block,), repr(block)
+    else:
+        trials, arguments, content = block.training, (block, run.settings), repr(replace(block, decoder=None))
     label = {"target": target, "eid": trials.eid, "stage": stage, "n_scores": n_scores}
-    arguments = (block,) if isinstance(block, PairBlock) else (block, run.settings)
-    return Task(f"{stage}-{target}-{place}-{name}", function, arguments, label)
+    # the key says all that is asked: a cluster may still hold the result of a call that asked for less
+    return Task(f"{stage}-{target}-{place}-{short_hash([content])}", function, arguments, label)

@@ -50,6 +50,11 @@ def cross_session_table(run: CrossSessionStore | str | Path) -> pd.DataFrame:
     ------
     StoreError
         There is no such run, or a part of it is damaged.
+
+    Examples
+    --------
+    >>> table = cross_session_table(run)  # doctest: +SKIP
+    >>> table.query("p < 0.05").groupby("target")["days"].max()  # doctest: +SKIP
     """
     store = run if isinstance(run, CrossSessionStore) else CrossSessionStore(Path(run))
     store.check_exists()

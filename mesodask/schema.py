@@ -135,6 +135,7 @@ RUN_TARGET: Schema = {
     "reason": Variable(("session",), "str", "why it was skipped"),
 }
 
+# a model for every outer fold, and with transfer="refit" a last one of the whole training session
 PAIR, FOLD, MODEL = ("train_session", "session"), ("train_session", "fold"), ("train_session", "model")
 CROSS_TARGET: Schema = {
     "session": RUN_TARGET["session"],

@@ -134,7 +134,8 @@ class CrossSessionStore(RunBase):
         xarray.Dataset
             :data:`mesodask.schema.CROSS_TARGET` without a dim for the training session where that is the first, else
             with dims ``train_session`` and ``test_session``; coordinates ``session`` (eids) and ``date``. Attributes:
-            ``subject, target, train_on, transfer, picked_fold``.
+            ``subject, target, train_on, transfer, null_labels, null_kind``, and ``picked_fold``, the fold whose model
+            is carried, one a training session where there are several, -1 where none is.
 
         Raises
         ------
