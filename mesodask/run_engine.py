@@ -7,7 +7,7 @@ store says how far every session is.
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from mesodask import run_features
+from mesodask import run_events, run_features
 from mesodask.errors import TasksFailedError
 from mesodask.io import stores
 from mesodask.io.runstore import RunStore
@@ -287,8 +287,11 @@ def _run_plan(
 
     arrivals = _Arrivals(shares, left, report)
     unfinished = [share for share in shares if left[share.place]]
-    tasks = (_task(block, share.run.settings) for share, block in plan(unfinished, arrivals.pace))
-    with nullcontext(client) if client is not None else cluster.local_client() as workers:
+    with (
+        nullcontext(client) if client is not None else cluster.local_client() as workers,
+        run_events.telling(workers, shares, [left[share.place] for share in shares]) as arrivals.page,
+    ):
+        tasks = arrivals.noted(plan(unfinished, arrivals.pace))
         failures = runner.run_tasks(workers, tasks, arrivals.on_result, on_failure=arrivals.on_failure)
     if arrivals.unconverged:
         logger.warning("%d fits did not converge; their scores are kept", arrivals.unconverged)
@@ -297,6 +300,8 @@ def _run_plan(
 
 class _Arrivals:
     """What becomes of results as they arrive: they are stored, counted and reported, and set the pace of the plan."""
+
+    page: run_events.Teller
 
     def __init__(self, shares: Sequence[Share], left: dict[tuple[str, str, str], int], report: Progress) -> None:
         self.pace = Pace()
@@ -319,6 +324,13 @@ class _Arrivals:
         block: Block = task.arguments[0]
         return self._by_place[block.store, block.target, block.eid]
 
+    def noted(self, blocks: Iterable[tuple[Share, Block]]) -> "Iterator[Task]":
+        """Turn blocks into tasks, and note each as it is taken."""
+        for share, block in blocks:
+            task = _task(block, share.run.settings)
+            self.page.submitted(share, task)
+            yield task
+
     def on_result(self, task: "Task", result: list[Scores]) -> None:
         """Store the scores of a task."""
         share, pieces = self._share(task), task.arguments[0].pieces
@@ -328,13 +340,16 @@ class _Arrivals:
             self.unconverged += scores.unconverged
         self._left[share.place] -= count_scores(pieces)
         self._done[share.target] += count_scores(pieces)
+        self.page.stored(share, task)
         self._tell(share.target)
 
     def on_failure(self, failure: "Failure") -> None:
         """Note beside the store that a task failed for good."""
         logger.error("task %s failed: %s", failure.task.key, failure.error)
         record = {**failure.task.label, "error": failure.error, "traceback": failure.traceback}
-        self._share(failure.task).run.store.note_failure(record)
+        share = self._share(failure.task)
+        share.run.store.note_failure(record)
+        self.page.failed(share, failure)
 
 
 def _store_piece(share: Share, piece: Piece, scores: Scores) -> None:

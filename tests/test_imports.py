@@ -33,6 +33,7 @@ RANK = {
     "run_plan": 8,
     "run_counts": 7,
     "status": 8,
+    "run_events": 8,
     "summary_tables": 8,
     "figures": 8,
     "run_scores": 9,

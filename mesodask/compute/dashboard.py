@@ -81,6 +81,7 @@ class _LivePage(SchedulerPlugin):
 
     def remove_client(self, scheduler: Any, client: str) -> None:
         """Note that a client is gone."""
+        del scheduler
         self.board.client_left(client)
 
 

@@ -1,6 +1,5 @@
 """How the live page looks: a Bokeh document of one run, drawn anew from the board as events come in."""
 
-import html
 import logging
 import math
 import time
@@ -11,31 +10,25 @@ from bokeh.layouts import column
 from bokeh.models import (
     ColumnDataSource,
     DataRange1d,
-    Div,
     FixedTicker,
     HoverTool,
     Range1d,
     Row,
-    Select,
-    Title,
 )
-from bokeh.palettes import Viridis256
+from bokeh.models.annotations import Title
+from bokeh.models.widgets import Div, Select
 from bokeh.plotting import figure
 from distributed.dashboard.components.scheduler import env
 
 from mesodask.compute.live_runs import Board, LiveRun, Panel
+from mesodask.compute.live_text import GREY, foot_html, head_html, in_list, line_colors, percent
 
 logger = logging.getLogger(__name__)
 
 EVERY = 1000  # ms between two looks at the board
 FOLLOW = ""  # the selection's value that means: whatever is worked on
-SILENT_FOR = 60.0  # s after which a reader is told that nothing is heard of a driver
-# dark to light, without the lightest, which would vanish on white; the same as in the figures
-DARK_TO_LIGHT = 0.82
-INK, GREY, RULE = "#222222", "#666666", "#dddddd"
-BLUE, PALE, RED = "#33608c", "#9db8d2", "#b5432a"  # done, there before, failed: apart for all kinds of sight
-STATES = {"running": BLUE, "finished": "#2f7d5b", "failed": RED, "stopped": GREY}
-MAX_LETTERS = 300  # of an error
+FOLLOWING = (FOLLOW, "the one at work")
+INK = "#222222"
 TOOLTIPS = [
     ("", "@line"),
     ("at", "@x{0,0}"),
@@ -73,8 +66,8 @@ class _View:
     def __init__(self, board: Board, scheduler: Any) -> None:
         self._board, self._scheduler = board, scheduler
         self._head, self._foot = _text(), _text()
-        self._choice = Select(title="Run", value=FOLLOW, options=[(FOLLOW, "the one at work")], visible=False)
-        self._choice.on_change("value", lambda attr, old, new: self.update(now=True))
+        self._choice = Select(title="Run", value=FOLLOW, options=[FOLLOWING], visible=False)
+        self._choice.on_change("value", self._chosen)
         self._panels = Row(children=[], sizing_mode="stretch_width", styles={"flex-wrap": "wrap", "gap": "12px"})
         self.root = column(
             self._choice, self._head, self._panels, self._foot, sizing_mode="stretch_width",
@@ -83,6 +76,10 @@ class _View:
         self._run: LiveRun | None = None
         self._drawn: list[_Curves] = []
         self._broken = False
+
+    def _chosen(self, attr: str, old: str, new: str) -> None:
+        del attr, old, new
+        self.update(now=True)
 
     def update(self, now: bool = False) -> None:
         """Draw what has changed, unless pages have cost too much lately; never raises."""
@@ -116,8 +113,8 @@ class _View:
 
     def _offer(self) -> None:
         """List the runs, the latest first."""
-        options = [(FOLLOW, "the one at work")]
-        options += [(run.id, _in_list(run)) for run in reversed(self._board.runs.values())]
+        options: list[str | tuple[Any, str]] = [FOLLOWING]
+        options += [(run.id, in_list(run)) for run in reversed(self._board.runs.values())]
         if self._choice.options != options:
             self._choice.options = options
             self._choice.visible = len(options) > 2
@@ -144,7 +141,8 @@ class _Curves:
         self._panel, self._lines, self._colors = panel, lines, colors
         self._version = self._share = -1.0
         self._bands, self._points = ColumnDataSource(_no_bands()), ColumnDataSource(_no_points())
-        self.figure = _empty_figure(panel)
+        self._title = Title(text=panel.title)
+        self.figure = _empty_figure(panel, self._title)
         self._draw_glyphs(len(lines))
 
     def _draw_glyphs(self, n_lines: int) -> None:
@@ -162,23 +160,25 @@ class _Curves:
         """Draw anew what has changed."""
         if self._share != self._panel.share:
             self._share = self._panel.share
-            self.figure.title.text = f"{self._panel.title}, {_percent(self._share)} done"
+            self._title.text = f"{self._panel.title}, {percent(self._share)} done"
         if self._version != self._panel.version:
             self._version = self._panel.version
             self._bands.data, self._points.data = curve_columns(self._panel, self._lines, self._colors)
 
 
-def _no_bands() -> dict[str, list[Any]]:
+Columns = dict[str, Any]
+"""Lists by name: what Bokeh draws."""
+
+
+def _no_bands() -> Columns:
     return {name: [] for name in ("x", "y", "band_x", "band_y", "null_x", "null_y", "color")}
 
 
-def _no_points() -> dict[str, list[Any]]:
+def _no_points() -> Columns:
     return {name: [] for name in ("x", "n", "mean", "low", "high", "null_low", "null_high", "color", "line")}
 
 
-def curve_columns(
-    panel: Panel, lines: tuple[str, ...], colors: list[str]
-) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+def curve_columns(panel: Panel, lines: tuple[str, ...], colors: list[str]) -> tuple[Columns, Columns]:
     """Turn the points of a panel into columns for Bokeh.
 
     Returns
@@ -215,16 +215,16 @@ def curve_columns(
     return bands, points
 
 
-def _empty_figure(panel: Panel) -> figure:
+def _empty_figure(panel: Panel, title: Title) -> figure:
     first, last = (panel.x[0], panel.x[-1]) if panel.x else (0.0, 1.0)
     margin = 1.12 if panel.log_x else max(last - first, 1.0) * 0.05
     start, end = (first / margin, last * margin) if panel.log_x else (first - margin, last + margin)
     plot = figure(
-        title=panel.title,
+        title=title,
         height=300,
         sizing_mode="stretch_width",
         x_axis_type="log" if panel.log_x else "linear",
-        x_range=Range1d(start, end),
+        x_range=Range1d(start=start, end=end),
         y_range=DataRange1d(min_interval=0.1, range_padding=0.06),
         x_axis_label=panel.x_label,
         y_axis_label=panel.y_label,
@@ -246,7 +246,8 @@ def _empty_figure(panel: Panel) -> figure:
         reference = [panel.reference] * 2
         plot.line([start, end], reference, color=GREY, line_width=1, line_dash="dotted")
     if panel.note:
-        plot.add_layout(Title(text=panel.note, text_font_style="normal", text_font_size="11px", text_color=GREY), "below")
+        note = Title(text=panel.note, text_font_style="normal", text_font_size="11px", text_color=GREY)
+        plot.add_layout(note, "below")
     return plot
 
 
@@ -263,157 +264,3 @@ def shown_ticks(panel: Panel) -> list[float]:
         if not ticks or not panel.log_x or x <= 0.75 * ticks[-1]:
             ticks.append(x)
     return ticks[::-1]
-
-
-def line_colors(n_lines: int) -> list[str]:
-    """Colours of curves in their order, dark to light.
-
-    Examples
-    --------
-    >>> line_colors(2)
-    ['#440154', '#9DD93A']
-    """
-    step = DARK_TO_LIGHT * (len(Viridis256) - 1) / max(n_lines - 1, 1)
-    return [Viridis256[round(number * step)] for number in range(n_lines)]
-
-
-# words and numbers --------------------------------------------------------------------------------------------------
-
-
-def head_html(run: LiveRun, n_workers: int, now: float) -> str:
-    """Write what stands above the curves: which run, how far it is, and which colour is which line."""
-    return (
-        f'<h2 style="margin:4px 0 2px 0;font-size:20px">{html.escape(run.title)} {_badge(run)}</h2>'
-        f'<div style="color:{GREY};margin-bottom:10px">{html.escape(run.about)}</div>'
-        f"{_bar(run)}{_numbers(run, n_workers, now)}{_legend(run)}"
-    )
-
-
-def _badge(run: LiveRun) -> str:
-    style = f"background:{STATES.get(run.state, GREY)};color:white;border-radius:4px;padding:2px 8px;font-size:13px"
-    return f'<span style="{style};font-weight:normal;vertical-align:2px">{html.escape(run.state)}</span>'
-
-
-def _bar(run: LiveRun) -> str:
-    parts = ((run.before, PALE), (run.done, BLUE), (run.failed, RED))
-    pieces = "".join(
-        f'<div style="width:{100 * n / run.total:.2f}%;background:{color}"></div>' for n, color in parts if run.total
-    )
-    style = f"display:flex;height:10px;background:{RULE};border-radius:3px;overflow:hidden;margin-bottom:8px"
-    return f'<div style="{style}">{pieces}</div>'
-
-
-def _numbers(run: LiveRun, n_workers: int, now: float) -> str:
-    done = run.before + run.done
-    before = f", {count(run.before)} of them before" if run.before else ""
-    share = done / run.total if run.total else 1.0
-    facts = [("done", f"{count(done)} of {count(run.total)} scores ({_percent(share)}{before})")]
-    if run.state == "running":
-        facts.append(("running", f"{count(run.running)} in {_of(run.tasks, 'task')} on {_of(n_workers, 'worker')}"))
-    facts.append(("failed", count(run.failed)))
-    facts.append(("left", count(run.left)))
-    if run.state == "running":
-        facts.append(("speed", "-" if math.isnan(run.rate) else f"{count(run.rate)} scores/s"))
-        facts.append(("time left", duration(run.seconds_left)))
-    facts.append(("time so far" if run.state == "running" else "time taken", duration(run.seconds(now))))
-    items = "".join(
-        f'<div><div style="color:{GREY};font-size:12px">{name}</div><div id="live-{name.replace(" ", "-")}">{text}</div></div>'
-        for name, text in facts
-    )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:6px 28px;margin-bottom:8px">{items}</div>{_warnings(run, n_workers, now)}'
-
-
-def _warnings(run: LiveRun, n_workers: int, now: float) -> str:
-    if run.state != "running":
-        return ""
-    lines = []
-    if not n_workers:
-        lines.append("There is no worker at the moment; the run goes on as soon as one comes.")
-    if now - run.heard > SILENT_FOR:
-        lines.append(f"Nothing was heard of the run's driver for {duration(now - run.heard)}.")
-    return "".join(f'<div style="color:{RED};margin-bottom:6px">{line}</div>' for line in lines)
-
-
-def _legend(run: LiveRun) -> str:
-    items = "".join(
-        f'<span style="white-space:nowrap;margin-right:16px"><span style="display:inline-block;width:18px;height:4px;'
-        f'background:{color};vertical-align:4px;margin-right:5px"></span>{html.escape(name)}</span>'
-        for name, color in zip(run.lines, line_colors(len(run.lines)), strict=True)
-    )
-    key = "Lines: means, with 95 % of the resamples; grey: 95 % of the null's means; dotted: chance."
-    return f'<div style="margin-bottom:2px">{items}</div><div style="color:{GREY};font-size:12px">{key}</div>'
-
-
-def foot_html(run: LiveRun) -> str:
-    """Write what stands below the curves: the last errors, and where the run is."""
-    parts = []
-    if run.n_failures:
-        shown = "".join(
-            f'<li style="margin-bottom:3px"><span style="color:{GREY}">{html.escape(where)}</span><br>'
-            f'<code style="overflow-wrap:anywhere">{html.escape(_short(error))}</code></li>'
-            for where, error in reversed(run.failures)
-        )
-        parts.append(
-            f'<h3 style="margin:10px 0 4px 0;font-size:15px;color:{RED}">{_of(run.n_failures, "task")} failed; the last '
-            f'first</h3><ul style="margin:0 0 6px 0;padding-left:20px">{shown}</ul>'
-            f'<div style="color:{GREY};font-size:12px;overflow-wrap:anywhere">Tracebacks: '
-            f"{html.escape(run.failures_file)}</div>"
-        )
-    parts.append(
-        f'<div style="color:{GREY};font-size:12px;overflow-wrap:anywhere;margin-top:8px">{html.escape(run.path)}</div>'
-    )
-    return "".join(parts)
-
-
-def _in_list(run: LiveRun) -> str:
-    share = (run.before + run.done) / run.total if run.total else 1.0
-    begun = time.strftime("%H:%M", time.localtime(run.begun))
-    return f"{run.title} ({run.state}, {_percent(share)}, begun {begun})"
-
-
-def _short(error: str) -> str:
-    return error if len(error) <= MAX_LETTERS else f"{error[:MAX_LETTERS]}..."
-
-
-def _percent(share: float) -> str:
-    """Write a share; only what is whole is 100 %.
-
-    Examples
-    --------
-    >>> _percent(0.9999), _percent(1.0), _percent(0.004)
-    ('99 %', '100 %', '0 %')
-    """
-    return f"{math.floor(100 * share)} %"
-
-
-def _of(n: int, thing: str) -> str:
-    return f"{count(n)} {thing}" if n == 1 else f"{count(n)} {thing}s"
-
-
-def count(n: float) -> str:
-    """Write a number of things, its thousands apart.
-
-    Examples
-    --------
-    >>> count(1234567), count(12.4), count(0.37)
-    ('1 234 567', '12', '0.4')
-    """
-    if 0 < n < 10 and n != int(n):
-        return f"{n:.1f}"
-    return f"{round(n):,}".replace(",", "\N{NARROW NO-BREAK SPACE}").replace("\N{NARROW NO-BREAK SPACE}", " ")
-
-
-def duration(seconds: float) -> str:
-    """Write a time as a person says it.
-
-    Examples
-    --------
-    >>> duration(42.4), duration(190), duration(7500), duration(90000), duration(float("nan"))
-    ('42 s', '3 min', '2 h 5 min', '25 h 0 min', '-')
-    """
-    if math.isnan(seconds):
-        return "-"
-    if seconds < 99.5:
-        return f"{round(seconds)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -231,10 +231,20 @@ def _begun(event: Mapping[str, Any], now: float) -> LiveRun:
         )
         for panel in event["panels"]
     ]
-    texts = {name: str(event.get(name, "")) for name in ("client", "title", "about", "path", "failures_file")}
-    counts = {name: int(event.get(name, 0)) for name in ("total", "before")}
-    lines = tuple(map(str, event.get("lines", ())))
-    return LiveRun(id=event["run"], begun=now, heard=now, panels=panels, lines=lines, **texts, **counts)
+    return LiveRun(
+        id=event["run"],
+        client=event.get("client", ""),
+        begun=now,
+        heard=now,
+        title=str(event["title"]),
+        about=str(event.get("about", "")),
+        path=str(event.get("path", "")),
+        failures_file=str(event.get("failures_file", "")),
+        lines=tuple(map(str, event.get("lines", ()))),
+        panels=panels,
+        total=int(event["total"]),
+        before=int(event.get("before", 0)),
+    )
 
 
 def _update(run: LiveRun, event: Mapping[str, Any]) -> None:
