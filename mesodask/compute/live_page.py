@@ -12,6 +12,7 @@ from bokeh.models import (
     DataRange1d,
     FixedTicker,
     HoverTool,
+    InlineStyleSheet,
     Range1d,
     Row,
 )
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 EVERY = 1000  # ms between two looks at the board
 FOLLOW = ""  # the selection's value that means: whatever is worked on
-FOLLOWING = (FOLLOW, "the one at work")
+FOLLOWING: str | tuple[Any, str] = (FOLLOW, "the one at work")
 INK = "#222222"
 TOOLTIPS = [
     ("", "@line"),
@@ -75,6 +76,7 @@ class _View:
         )  # fmt: skip
         self._run: LiveRun | None = None
         self._drawn: list[_Curves] = []
+        self._spare: list[_Curves] = []  # all figures there are
         self._broken = False
 
     def _chosen(self, attr: str, old: str, new: str) -> None:
@@ -86,13 +88,14 @@ class _View:
         if self._broken or not (now or self._board.may_draw()):
             return
         start = time.thread_time()
+        run = self._run
         try:
             self._update()
         except Exception:
             self._broken = True
             logger.exception("the live page cannot be drawn; it stands still until it is loaded again")
-        # as much again to send it
-        self._board.has_drawn(2 * (time.thread_time() - start))
+        if run is self._run:  # a run is begun to be shown once
+            self._board.has_drawn(2 * (time.thread_time() - start))  # as much again to send it
 
     def _update(self) -> None:
         chosen = self._board.runs.get(self._choice.value)
@@ -102,14 +105,27 @@ class _View:
             self._say(self._head, "<p>No run yet. This page fills when one begins.</p>")
             return
         if run is not self._run:  # a run that is begun again is another object
-            self._run = run
-            colors = line_colors(len(run.lines))
-            self._drawn = [_Curves(panel, run.lines, colors) for panel in run.panels]
-            self._panels.children = [curves.figure for curves in self._drawn]
+            self._show(run)
         for curves in self._drawn:
             curves.update()
         self._say(self._head, head_html(run, len(self._scheduler.workers), time.time()))
         self._say(self._foot, foot_html(run))
+
+    def _show(self, run: LiveRun) -> None:
+        """Begin to show a run, with figures that are there already where they are of the right kind."""
+        self._run = run
+        spare, self._drawn = self._spare, []
+        for panel in run.panels:
+            alike = [curves for curves in spare if curves.log_x == panel.log_x]
+            curves = alike[0] if alike else _Curves(panel.log_x)
+            if alike:
+                spare.remove(curves)
+            curves.show(panel, run.lines)
+            self._drawn.append(curves)
+        self._spare = self._drawn + spare
+        figures = [curves.figure for curves in self._drawn]
+        if self._panels.children != figures:
+            self._panels.children = figures
 
     def _offer(self) -> None:
         """List the runs, the latest first."""
@@ -128,36 +144,56 @@ class _View:
 
 
 def _text() -> Div:
-    return Div(sizing_mode="stretch_width", styles={"color": INK, "font-size": "14px"})
+    whole = InlineStyleSheet(css=".bk-clearfix { width: 100%; }")
+    return Div(sizing_mode="stretch_width", styles={"color": INK, "font-size": "14px"}, stylesheets=[whole])
 
 
 # curves -----------------------------------------------------------------------------------------------------------
 
 
 class _Curves:
-    """One panel as a figure."""
+    """One figure, for panels of one kind; to make one takes long, so it shows one panel after the other."""
 
-    def __init__(self, panel: Panel, lines: tuple[str, ...], colors: list[str]) -> None:
-        self._panel, self._lines, self._colors = panel, lines, colors
-        self._version = self._share = -1.0
+    def __init__(self, log_x: bool) -> None:
+        self.log_x = log_x
         self._bands, self._points = ColumnDataSource(_no_bands()), ColumnDataSource(_no_points())
-        self._title = Title(text=panel.title)
-        self.figure = _empty_figure(panel, self._title)
-        self._draw_glyphs(len(lines))
+        self._reference = ColumnDataSource({"x": [], "y": []})
+        self._title, self._note = Title(text=""), _note()
+        self._range, self._ticker = Range1d(), FixedTicker()
+        self.figure = _empty_figure(log_x, self._title, self._range)
+        self.figure.xaxis.ticker = self._ticker
+        self.figure.add_layout(self._note, "below")
+        self._null = self._draw_glyphs()
 
-    def _draw_glyphs(self, n_lines: int) -> None:
+    def _draw_glyphs(self) -> Any:
         plot = self.figure
-        # the more there are, the paler each: they lie upon each other
-        grey = max(0.05, 0.35 / math.sqrt(max(n_lines, 1)))
-        plot.patches("null_x", "null_y", source=self._bands, color="#777777", alpha=grey, line_alpha=0)
+        null = plot.patches("null_x", "null_y", source=self._bands, color="#777777", line_alpha=0)
         plot.patches("band_x", "band_y", source=self._bands, color="color", alpha=0.15, line_alpha=0)
+        plot.line("x", "y", source=self._reference, color=GREY, line_width=1, line_dash="dotted")
         plot.multi_line("x", "y", source=self._bands, color="color", line_width=1.8)
         plot.segment("x", "low", "x", "high", source=self._points, color="color", alpha=0.45, line_width=1)
         dots = plot.scatter("x", "mean", source=self._points, color="color", size=5)
         plot.add_tools(HoverTool(renderers=[dots], tooltips=TOOLTIPS))
+        return null.glyph
+
+    def show(self, panel: Panel, lines: tuple[str, ...]) -> None:
+        """Begin to show a panel."""
+        self._panel, self._lines, self._colors = panel, lines, line_colors(len(lines))
+        self._version, self._share = -1, -1.0
+        # the more there are, the paler each: they lie upon each other
+        self._null.fill_alpha = max(0.05, 0.35 / math.sqrt(max(len(lines), 1)))
+        plot, (start, end) = self.figure, x_limits(panel)
+        self._range.start, self._range.end = start, end
+        self._ticker.ticks = shown_ticks(panel)
+        plot.xaxis.major_label_overrides = {x: f"{x:g}" for x in panel.x}
+        plot.xaxis.axis_label, plot.yaxis.axis_label = panel.x_label, panel.y_label
+        self._note.text, self._note.visible = panel.note, bool(panel.note)
+        reference = [] if panel.reference is None else [panel.reference] * 2
+        self._reference.data = {"x": [start, end][: len(reference)], "y": reference}
+        self.update()
 
     def update(self) -> None:
-        """Draw anew what has changed."""
+        """Draw what has changed of the panel."""
         if self._share != self._panel.share:
             self._share = self._panel.share
             self._title.text = f"{self._panel.title}, {percent(self._share)} done"
@@ -215,40 +251,47 @@ def curve_columns(panel: Panel, lines: tuple[str, ...], colors: list[str]) -> tu
     return bands, points
 
 
-def _empty_figure(panel: Panel, title: Title) -> figure:
-    first, last = (panel.x[0], panel.x[-1]) if panel.x else (0.0, 1.0)
-    margin = 1.12 if panel.log_x else max(last - first, 1.0) * 0.05
-    start, end = (first / margin, last * margin) if panel.log_x else (first - margin, last + margin)
+def _note() -> Title:
+    return Title(text="", text_font_style="normal", text_font_size="11px", text_color=GREY)
+
+
+def _empty_figure(log_x: bool, title: Title, x_range: Range1d) -> figure:
     plot = figure(
         title=title,
         height=300,
         sizing_mode="stretch_width",
-        x_axis_type="log" if panel.log_x else "linear",
-        x_range=Range1d(start=start, end=end),
-        y_range=DataRange1d(min_interval=0.1, range_padding=0.06),
-        x_axis_label=panel.x_label,
-        y_axis_label=panel.y_label,
+        x_axis_type="log" if log_x else "linear",
+        x_range=x_range,
+        # without any data a span about the reference is shown, and with it never less than a tenth
+        y_range=DataRange1d(default_span=0.6, min_interval=0.1, range_padding=0.06),
         tools="box_zoom,pan,reset,save",
         active_drag=None,
         styles={"flex": "1 1 420px", "min-width": "320px"},
     )
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
-    plot.xaxis.ticker = FixedTicker(ticks=shown_ticks(panel))
-    plot.xaxis.major_label_overrides = {x: f"{x:g}" for x in panel.x}
     plot.grid.grid_line_color = "#eeeeee"
     plot.outline_line_color = None
     for axis in plot.axis:
         axis.axis_label_text_font_style = "normal"
         axis.axis_line_color = axis.major_tick_line_color = "#999999"
         axis.minor_tick_line_color = None
-    if panel.reference is not None:
-        reference = [panel.reference] * 2
-        plot.line([start, end], reference, color=GREY, line_width=1, line_dash="dotted")
-    if panel.note:
-        note = Title(text=panel.note, text_font_style="normal", text_font_size="11px", text_color=GREY)
-        plot.add_layout(note, "below")
     return plot
+
+
+def x_limits(panel: Panel) -> tuple[float, float]:
+    """Choose the ends of the x axis, a little beyond the points.
+
+    Examples
+    --------
+    >>> x_limits(Panel("", x=(10, 20, 30))), x_limits(Panel("", x=(10, 1000), log_x=True))
+    ((9.0, 31.0), (8.0, 1250.0))
+    """
+    first, last = (panel.x[0], panel.x[-1]) if panel.x else (1.0, 2.0)
+    if panel.log_x:
+        return first * 0.8, last * 1.25
+    margin = (last - first) * 0.05 or 0.5
+    return first - margin, last + margin
 
 
 def shown_ticks(panel: Panel) -> list[float]:

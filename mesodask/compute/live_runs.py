@@ -4,11 +4,11 @@ Events are plain dicts (msgpack) of the topic :data:`TOPIC`; a driver sends them
 run and second. Every event names its ``run``, an id that is the same when a run goes on later, and its ``kind``:
 
 ``begin``
-    ``format`` (1), ``client`` (id of the driver's client), ``title``, ``about`` (one line), ``path``,
-    ``failures_file``, ``lines`` (names of all curves, in the order of their colours), ``total`` (scores asked for),
-    ``before`` (those that were there), and ``panels``: of each ``title``, ``note`` (what a reader must know; may be
-    empty), ``x_label``, ``y_label``, ``x`` (where points will be), ``log_x``, and ``reference`` (a value to compare
-    with, such as chance, or None).
+    ``format`` (1), ``client`` (id of the driver's client), ``title``, ``about`` and ``key`` (a line each: what is done,
+    and what lines and bands mean), ``path``, ``failures_file``, ``lines`` (names of all curves, in the order of their
+    colours), ``total`` (scores asked for), ``before`` (those that were there), and ``panels``: of each ``title``,
+    ``note`` (what a reader must know; may be empty), ``x_label``, ``y_label``, ``x`` (where points will be), ``log_x``,
+    and ``reference`` (a value to compare with, such as chance, or None).
 ``update``
     ``rows``: points that are new or have changed, each ``[panel, line, x, n, mean, low, high, null_low, null_high]``
     with panel and line by index, n the scores it is the mean of, and NaN for what is not known; ``done``, ``running``
@@ -85,6 +85,7 @@ class LiveRun:
     heard: float
     title: str
     about: str = ""
+    key: str = ""
     path: str = ""
     failures_file: str = ""
     lines: tuple[str, ...] = ()
@@ -238,6 +239,7 @@ def _begun(event: Mapping[str, Any], now: float) -> LiveRun:
         heard=now,
         title=str(event["title"]),
         about=str(event.get("about", "")),
+        key=str(event.get("key", "")),
         path=str(event.get("path", "")),
         failures_file=str(event.get("failures_file", "")),
         lines=tuple(map(str, event.get("lines", ()))),

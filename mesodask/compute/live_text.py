@@ -87,8 +87,7 @@ def _legend(run: LiveRun) -> str:
         f'background:{color};vertical-align:4px;margin-right:5px"></span>{html.escape(name)}</span>'
         for name, color in zip(run.lines, line_colors(len(run.lines)), strict=True)
     )
-    key = "Lines: means, with 95 % of the resamples; grey: 95 % of the null's means; dotted: chance."
-    return f'<div style="margin-bottom:2px">{items}</div><div style="{SMALL}">{key}</div>'
+    return f'<div style="margin-bottom:2px">{items}</div><div style="{SMALL}">{html.escape(run.key)}</div>'
 
 
 def foot_html(run: LiveRun) -> str:

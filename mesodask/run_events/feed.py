@@ -20,6 +20,7 @@ ROWS = 500  # points in an event
 LOOKS_BACK = 60.0  # s that the speed is taken over
 KEPT_FAILURES = 5
 LETTERS = 1000  # of an error
+KEY = "Lines: mean scores; their bands: 95 % of the resamples; grey: 95 % of the null's means; dotted: chance."
 METRICS = {"auc": "AUC", "accuracy": "balanced accuracy"}
 
 
@@ -120,7 +121,7 @@ class Feed:
             panels.append(self._panel(target, ks))
         return {
             "kind": "begin", "format": FORMAT, "run": str(self._store.path), "client": client,
-            "title": _title(self._run), "about": _about(self._run), "path": str(self._store.path),
+            "title": _title(self._run), "about": _about(self._run), "key": KEY, "path": str(self._store.path),
             "failures_file": str(self._store.failures_file), "lines": _names(self._run), "panels": panels,
             "total": self._asked.total(), "before": self._before,
         }  # fmt: skip

@@ -162,17 +162,16 @@ class Teller:
 
     def _tell(self, feed: "Feed", seconds: float) -> float:
         """Send what is new of a run, after reading its store for some seconds at most; tell how long that took."""
-        start = time.perf_counter()
+        start = time.thread_time()
         with self._lock:
             changed = feed.take()
-        rows, rest = feed.read(changed, start + seconds)
-        took = time.perf_counter() - start
+        rows, rest = feed.read(changed, time.perf_counter() + seconds)
         with self._lock:
             feed.put_back(rest)
             event = feed.update(rows)
         if event is not None:
             self._send(event)
-        return took
+        return time.thread_time() - start
 
     def _send(self, event: dict[str, Any]) -> None:
         from mesodask.compute.live_runs import TOPIC
