@@ -17,6 +17,7 @@ from bokeh.models import (
     Row,
 )
 from bokeh.models.annotations import Title
+from bokeh.models.ui import UIElement
 from bokeh.models.widgets import Div, Select
 from bokeh.plotting import figure
 from distributed.dashboard.components.scheduler import env
@@ -123,7 +124,7 @@ class _View:
             curves.show(panel, run.lines)
             self._drawn.append(curves)
         self._spare = self._drawn + spare
-        figures = [curves.figure for curves in self._drawn]
+        figures: list[UIElement] = [curves.figure for curves in self._drawn]
         if self._panels.children != figures:
             self._panels.children = figures
 
@@ -158,36 +159,35 @@ class _Curves:
         self.log_x = log_x
         self._bands, self._points = ColumnDataSource(_no_bands()), ColumnDataSource(_no_points())
         self._reference = ColumnDataSource({"x": [], "y": []})
-        self._title, self._note = Title(text=""), _note()
+        self._title = Title(text="")
         self._range, self._ticker = Range1d(), FixedTicker()
         self.figure = _empty_figure(log_x, self._title, self._range)
         self.figure.xaxis.ticker = self._ticker
-        self.figure.add_layout(self._note, "below")
-        self._null = self._draw_glyphs()
+        self._null, self._interval = self._draw_glyphs()
 
-    def _draw_glyphs(self) -> Any:
+    def _draw_glyphs(self) -> tuple[Any, Any]:
         plot = self.figure
         null = plot.patches("null_x", "null_y", source=self._bands, color="#777777", line_alpha=0)
-        plot.patches("band_x", "band_y", source=self._bands, color="color", alpha=0.15, line_alpha=0)
+        bands = plot.patches("band_x", "band_y", source=self._bands, color="color", line_alpha=0)
         plot.line("x", "y", source=self._reference, color=GREY, line_width=1, line_dash="dotted")
         plot.multi_line("x", "y", source=self._bands, color="color", line_width=1.8)
-        plot.segment("x", "low", "x", "high", source=self._points, color="color", alpha=0.45, line_width=1)
+        plot.segment("x", "bar_low", "x", "bar_high", source=self._points, color="color", alpha=0.6, line_width=1)
         dots = plot.scatter("x", "mean", source=self._points, color="color", size=5)
         plot.add_tools(HoverTool(renderers=[dots], tooltips=TOOLTIPS))
-        return null.glyph
+        return null.glyph, bands.glyph
 
     def show(self, panel: Panel, lines: tuple[str, ...]) -> None:
         """Begin to show a panel."""
         self._panel, self._lines, self._colors = panel, lines, line_colors(len(lines))
         self._version, self._share = -1, -1.0
-        # the more there are, the paler each: they lie upon each other
-        self._null.fill_alpha = max(0.05, 0.35 / math.sqrt(max(len(lines), 1)))
+        # the more there are, the paler each: nulls lie upon each other, and intervals here and there
+        n_lines = max(len(lines), 1)
+        self._null.fill_alpha, self._interval.fill_alpha = 1 - 0.6 ** (1 / n_lines), 0.22 / math.sqrt(n_lines)
         plot, (start, end) = self.figure, x_limits(panel)
         self._range.start, self._range.end = start, end
         self._ticker.ticks = shown_ticks(panel)
         plot.xaxis.major_label_overrides = {x: f"{x:g}" for x in panel.x}
         plot.xaxis.axis_label, plot.yaxis.axis_label = panel.x_label, panel.y_label
-        self._note.text, self._note.visible = panel.note, bool(panel.note)
         reference = [] if panel.reference is None else [panel.reference] * 2
         self._reference.data = {"x": [start, end][: len(reference)], "y": reference}
         self.update()
@@ -196,7 +196,8 @@ class _Curves:
         """Draw what has changed of the panel."""
         if self._share != self._panel.share:
             self._share = self._panel.share
-            self._title.text = f"{self._panel.title}, {percent(self._share)} done"
+            note = f" ({self._panel.note})" if self._panel.note else ""
+            self._title.text = f"{self._panel.title}, {percent(self._share)} done{note}"
         if self._version != self._panel.version:
             self._version = self._panel.version
             self._bands.data, self._points.data = curve_columns(self._panel, self._lines, self._colors)
@@ -211,7 +212,8 @@ def _no_bands() -> Columns:
 
 
 def _no_points() -> Columns:
-    return {name: [] for name in ("x", "n", "mean", "low", "high", "null_low", "null_high", "color", "line")}
+    names = ("x", "n", "mean", "low", "high", "null_low", "null_high", "bar_low", "bar_high", "color", "line")
+    return {name: [] for name in names}
 
 
 def curve_columns(panel: Panel, lines: tuple[str, ...], colors: list[str]) -> tuple[Columns, Columns]:
@@ -244,15 +246,13 @@ def curve_columns(panel: Panel, lines: tuple[str, ...], colors: list[str]) -> tu
             bands[f"{name}_y"].append([below[i] for i in known] + [above[i] for i in known[::-1]])
         bands["color"].append(colors[line])
         columns = {"x": x, "n": n, "mean": mean, "low": low, "high": high, "null_low": null_low, "null_high": null_high}
+        # a point alone has no band
+        columns |= {"bar_low": low, "bar_high": high} if len(x) == 1 else {"bar_low": mean, "bar_high": mean}
         for name, values in columns.items():
             points[name] += values
         points["color"] += [colors[line]] * len(x)
         points["line"] += [lines[line]] * len(x)
     return bands, points
-
-
-def _note() -> Title:
-    return Title(text="", text_font_style="normal", text_font_size="11px", text_color=GREY)
 
 
 def _empty_figure(log_x: bool, title: Title, x_range: Range1d) -> figure:

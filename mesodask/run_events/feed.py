@@ -131,7 +131,7 @@ class Feed:
         skipped = [name for session, name in enumerate(_names(self._run)) if session not in asked]
         metric = getattr(self._run.settings, "metric", "")
         return {
-            "title": target, "note": f"skipped: {', '.join(skipped)}" if skipped else "", "x": ks, "log_x": True,
+            "title": target, "note": _note(skipped), "x": ks, "log_x": True,
             "x_label": "number of neurons", "y_label": METRICS.get(metric, metric), "reference": 0.5,
         }  # fmt: skip
 
@@ -249,6 +249,18 @@ def _n_asked(share: Any) -> int:
         return 0
     extent = share.run.extent(share.n_null)
     return len(extent.ks) * (extent.R + extent.null_resamples * extent.n_shuffles)
+
+
+def _note(skipped: list[str]) -> str:
+    """Name sessions that are skipped.
+
+    Examples
+    --------
+    >>> _note([]), _note(["2025-01-01", "2025-01-02", "2025-01-03"])
+    ('', 'skipped: 2025-01-01, 2025-01-02 and 1 more')
+    """
+    more = f" and {len(skipped) - 2} more" if len(skipped) > 2 else ""
+    return f"skipped: {', '.join(skipped[:2])}{more}" if skipped else ""
 
 
 def _names(run: Any) -> list[str]:
