@@ -98,6 +98,7 @@ def _add_page(scheduler: Any, board: Board) -> None:
     if not dashboards:
         raise NoDashboardError("this scheduler runs without a dashboard")
     variables = template_variables(scheduler)
+    tabs: list[str] = variables["pages"]  # all pages share this list
     show(board, scheduler, variables, Document())  # what cannot be built is found here, and not by a reader
     page = BokehApplication(
         {f"/{PAGE}": partial(show, board)}, scheduler, prefix=dashboards[0].prefix, template_variables=variables
@@ -105,6 +106,5 @@ def _add_page(scheduler: Any, board: Board) -> None:
     page.initialize(IOLoop.current())
     page.start()
     scheduler.http_application.add_application(page)
-    # all pages share this list: their navigation has one more tab from now on
-    if PAGE not in variables["pages"]:
-        variables["pages"].append(PAGE)
+    if PAGE not in tabs:
+        tabs.append(PAGE)
