@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from browser import Browser
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Scheduler
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
@@ -214,7 +214,7 @@ MOVED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "the navigation": lambda patch: patch.setattr(
         "distributed.dashboard.scheduler.template_variables", lambda _: {"tabs": ()}
     ),
-    "the plugins": lambda patch: patch.delattr(Client, "register_plugin"),
+    "the plugins": lambda patch: patch.delattr(Scheduler, "add_plugin"),
 }
 
 
@@ -423,7 +423,8 @@ def compute_with_failures(client: Client, folder: Path) -> None:
 
 POINTS = """
 const models = [...Bokeh.documents[0].all_models].filter(m => m.name == 'points');
-return models.map(m => Array.from(m.data.x).map((x, i) => [m.data.line[i], x, m.data.mean[i], m.data.n[i]]));
+const columns = models.map(m => ['line', 'x', 'mean', 'n'].map(name => m.get_column(name)));
+return columns.map(([line, x, mean, n]) => Array.from(x).map((_, i) => [line[i], x[i], mean[i], n[i]]));
 """
 CHOOSE = """
 const choice = [...Bokeh.documents[0].all_models].find(m => m.type == 'Select');
@@ -455,7 +456,6 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(client, late, *arguments, **options)
 
     monkeypatch.setattr(runner, "run_tasks", run_tasks)
-    monkeypatch.setattr("mesodask.run_plan.SECONDS_PER_TASK", 0.02)
 
 
 class Late:
@@ -463,7 +463,7 @@ class Late:
         self.function = function
 
     def __call__(self, *arguments: Any) -> Any:
-        time.sleep(0.15)
+        time.sleep(0.5)
         return self.function(*arguments)
 
 

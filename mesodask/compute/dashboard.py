@@ -19,10 +19,7 @@ logger = logging.getLogger(__name__)
 
 PAGE = "mesodask"
 PLUGIN = "mesodask-live-page"
-
-
-class NoDashboardError(RuntimeError):
-    """The scheduler has no dashboard that a page could be added to."""
+NO_DASHBOARD = "this scheduler runs without a dashboard"
 
 
 def install(client: Client) -> str | None:
@@ -47,28 +44,22 @@ def install(client: Client) -> str | None:
     True
     """
     try:
-        client.register_plugin(_LivePage(), name=PLUGIN)
-        return str(client.dashboard_link).removesuffix("status") + PAGE
-    except NoDashboardError as error:
-        logger.info("no live page: %s", error)
+        problem = client.run_on_scheduler(_add_page)
     except Exception as error:  # of a scheduler without mesodask, of another Dask, or of one that is gone
-        logger.warning("no live page /%s on the scheduler's dashboard (%r); all else goes on", PAGE, error)
+        problem = repr(error)
+    if not problem:
+        return str(client.dashboard_link).removesuffix("status") + PAGE
+    level = logging.INFO if problem == NO_DASHBOARD else logging.WARNING
+    logger.log(level, "no live page /%s on the scheduler's dashboard (%s); all else goes on", PAGE, problem)
     return None
 
 
 class _LivePage(SchedulerPlugin):
-    """Adds the page, and keeps what events tell."""
+    """Keeps what events tell."""
 
-    idempotent = True  # a scheduler that has it keeps it, with what it knows
-
-    def __init__(self) -> None:
+    def __init__(self, scheduler: Any) -> None:
         self.board = Board()
-        self._scheduler: Any = None
-
-    async def start(self, scheduler: Any) -> None:
-        """Add the page; what is not as expected raises, and then the plugin is not added either."""
         self._scheduler = scheduler
-        _add_page(scheduler, self.board)
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take in an event."""
@@ -85,26 +76,42 @@ class _LivePage(SchedulerPlugin):
         self.board.client_left(client)
 
 
-def _add_page(scheduler: Any, board: Board) -> None:
+def _add_page(dask_scheduler: Any) -> str:
+    """Add the page on the scheduler, if it is not there yet; tell what is not as expected, and add nothing then."""
+    if PLUGIN in dask_scheduler.plugins:
+        return ""
+    plugin = _LivePage(dask_scheduler)
+    try:
+        from bokeh.server.tornado import BokehTornado
+
+        applications = dask_scheduler.http_application.applications
+        dashboards = [application for application in applications if isinstance(application, BokehTornado)]
+        if not dashboards:
+            return NO_DASHBOARD
+        page, tabs = _made_page(dask_scheduler, plugin.board, dashboards[0].prefix)
+        add_plugin, add_application = dask_scheduler.add_plugin, dask_scheduler.http_application.add_application
+    except Exception as error:  # whatever an unknown Dask or Bokeh raises
+        return repr(error)
+    add_plugin(plugin, name=PLUGIN)
+    add_application(page)
+    if PAGE not in tabs:
+        tabs.append(PAGE)
+    return ""
+
+
+def _made_page(scheduler: Any, board: Board, prefix: str) -> tuple[Any, list[str]]:
+    """Make the page as a web application; give it, and the list of tabs that all pages share."""
     from bokeh.document import Document
-    from bokeh.server.tornado import BokehTornado
     from distributed.dashboard.core import BokehApplication
     from distributed.dashboard.scheduler import template_variables
     from tornado.ioloop import IOLoop
 
     from mesodask.compute.live_page import show
 
-    dashboards = [app for app in scheduler.http_application.applications if isinstance(app, BokehTornado)]
-    if not dashboards:
-        raise NoDashboardError("this scheduler runs without a dashboard")
     variables = template_variables(scheduler)
-    tabs: list[str] = variables["pages"]  # all pages share this list
+    tabs: list[str] = variables["pages"]
     show(board, scheduler, variables, Document())  # what cannot be built is found here, and not by a reader
-    page = BokehApplication(
-        {f"/{PAGE}": partial(show, board)}, scheduler, prefix=dashboards[0].prefix, template_variables=variables
-    )
+    page = BokehApplication({f"/{PAGE}": partial(show, board)}, scheduler, prefix=prefix, template_variables=variables)
     page.initialize(IOLoop.current())
     page.start()
-    scheduler.http_application.add_application(page)
-    if PAGE not in tabs:
-        tabs.append(PAGE)
+    return page, tabs

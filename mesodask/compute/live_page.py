@@ -157,7 +157,7 @@ class _Curves:
 
     def __init__(self, log_x: bool) -> None:
         self.log_x = log_x
-        self._bands, self._points = ColumnDataSource(_no_bands()), ColumnDataSource(_no_points())
+        self._bands, self._points = ColumnDataSource(_no_bands()), ColumnDataSource(_no_points(), name="points")
         self._reference = ColumnDataSource({"x": [], "y": []})
         self._title = Title(text="")
         self._range, self._ticker = Range1d(), FixedTicker()
