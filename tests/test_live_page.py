@@ -1,5 +1,7 @@
 """The live page: what it knows, what it costs, that it never harms a run, and how it looks in a real browser."""
 
+import dataclasses
+import functools
 import io
 import logging
 import math
@@ -22,8 +24,7 @@ import pytest
 import xarray as xr
 from browser import Browser
 from distributed import Client, LocalCluster, Scheduler
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
+from runs import FailsOnSixteen, late
 
 from mesodask import neuron_dropping_curves, summarize
 from mesodask.compute import dashboard, live_page, live_runs, runner
@@ -400,20 +401,6 @@ def test_an_interrupted_run_is_told_as_stopped(thread: Client, tmp_path: Path) -
     assert not [thread for thread in threading.enumerate() if thread.name == "live page"]
 
 
-class FailsOnSixteen(ClassifierMixin, BaseEstimator):
-    """Cannot be fitted to 16 neurons."""
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "FailsOnSixteen":
-        if X.shape[1] == 16:
-            raise ValueError("sixteen <b>neurons</b>")
-        self.model_ = LogisticRegression().fit(X, y)
-        self.classes_ = self.model_.classes_
-        return self
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        return self.model_.decision_function(X)
-
-
 def compute_with_failures(client: Client, folder: Path) -> None:
     with pytest.raises(TasksFailedError):
         compute(client, folder, subject="failing mouse", decoder=FailsOnSixteen(), n_label_shuffles=2, R=4)
@@ -452,19 +439,10 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     original = runner.run_tasks
 
     def run_tasks(client: Client, tasks: Any, *arguments: Any, **options: Any) -> Any:
-        late = (runner.Task(t.key, Late(t.function), t.arguments, t.label) for t in tasks)
-        return original(client, late, *arguments, **options)
+        slow = (dataclasses.replace(task, function=functools.partial(late, task.function)) for task in tasks)
+        return original(client, slow, *arguments, **options)
 
     monkeypatch.setattr(runner, "run_tasks", run_tasks)
-
-
-class Late:
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        time.sleep(0.5)
-        return self.function(*arguments)
 
 
 @contextmanager
@@ -510,9 +488,9 @@ def test_the_curves_grow_in_a_browser(workers: Client, window: Browser, tmp_path
         assert "number of neurons" in window.run("return Bokeh.documents[0].to_json_string()")
         while thread.is_alive():
             points = [p for panel in window.run(POINTS) for p in panel]
-            now = len(points), int(sum(n for *_, n in points)), coloured_pixels(window)
-            if not seen or now[1] > seen[-1][1]:
-                seen.append(now)
+            n_scores = sum(n for *_, n in points)
+            if not seen or n_scores > seen[-1][1]:
+                seen.append((len(points), n_scores, coloured_pixels(window)))
             time.sleep(0.2)
     assert len(seen) >= 3, seen
     n_points, n_scores, _ = zip(*seen, strict=True)
