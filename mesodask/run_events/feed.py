@@ -1,5 +1,6 @@
 """What is to be said of one run: its points, read from its store, and its counts, as the events of the live page."""
 
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -45,7 +46,18 @@ Point = tuple[int, int, int]
 
 
 class Feed:
-    """What is to be said of one run. Its methods are called under the teller's lock, but for those that read stores."""
+    """What is to be said of one run; only :meth:`read` may be called while another thread calls the others.
+
+    Parameters
+    ----------
+    parts : sequence of (share, int)
+        What is asked of each session and target, and how many scores of it are missing.
+
+    Attributes
+    ----------
+    has_ended : bool
+        Whether its end has been said.
+    """
 
     def __init__(self, parts: Sequence[tuple[Asked, int]]) -> None:
         self._run = parts[0][0].run
@@ -63,11 +75,12 @@ class Feed:
         self._under_way: dict[str, int] = {}  # scores of tasks, by key
         self._done = self._n_failed = self._n_failures = 0
         self._failures: deque[tuple[str, str]] = deque(maxlen=KEPT_FAILURES)
-        self._readers: dict[int, ScoreReader] = {}
+        self._readers: dict[int, ScoreReader | None] = {}
         self._changed: dict[Point, None] = {}  # in the order in which they are to be read
         self._speed = _Speed()
         self._said = ""
         self._said_at = 0.0
+        self.has_ended = False
 
     @property
     def is_complete(self) -> bool:
@@ -136,13 +149,12 @@ class Feed:
         }  # fmt: skip
 
     def _reader(self, number: int, target: str) -> ScoreReader | None:
-        """Open the scores of a target; None where a run has no curves."""
+        """Open the scores of a target; None where a run has no curves, but counts alone."""
         if number not in self._readers:
-            try:
-                self._readers[number] = ScoreReader(self._store.path, target)
-            except StoreError as error:
-                logger.debug("no curves for the live page: %s", error)
-                return None
+            self._readers[number] = None
+            if hasattr(self._run, "extent"):
+                with contextlib.suppress(StoreError):
+                    self._readers[number] = ScoreReader(self._store.path, target)
         return self._readers[number]
 
     def take(self) -> list[Point]:
@@ -160,7 +172,9 @@ class Feed:
         for number, (panel, session, k) in enumerate(points):
             if number and (time.perf_counter() > until or len(rows) >= ROWS):
                 return rows, list(points[number:])
-            reader = self._readers[panel]
+            reader = self._readers.get(panel)
+            if reader is None:
+                continue
             try:
                 point = curve_point(reader, session, int(reader.ks.searchsorted(k)))
             except StoreError as error:
@@ -191,6 +205,7 @@ class Feed:
 
     def end(self, how: str) -> dict[str, Any]:
         """Tell how it ended; what had nothing left was not stopped."""
+        self.has_ended = True
         if self.is_complete:
             how = "failed" if self._n_failures else "finished"
         return {"kind": "end", "run": str(self._store.path), "how": how}
@@ -228,7 +243,7 @@ class _Speed:
 
 
 def _n_scores(task: "Task") -> int:
-    """Count the scores of a task by its label.
+    """Count the scores of a task by its label: its pieces, or their number itself.
 
     Examples
     --------
@@ -236,10 +251,11 @@ def _n_scores(task: "Task") -> int:
     >>> _n_scores(Task("a", print, (), {"pieces": [{"resamples": [0, 10], "shuffles": [0, 100], "data": True}]}))
     1010
     """
-    pieces = task.label.get("pieces", ())
+    if "pieces" not in task.label:
+        return task.label.get("n_scores", 0)
     return sum(
         (piece["resamples"][1] - piece["resamples"][0]) * (piece["data"] + piece["shuffles"][1] - piece["shuffles"][0])
-        for piece in pieces
+        for piece in task.label["pieces"]
     )
 
 

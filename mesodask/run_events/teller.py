@@ -147,18 +147,27 @@ class Teller:
     def _send_all(self) -> None:
         """Send what there is to say, until the end."""
         for feed in self._feeds.values():
-            self._send(feed.begin(self._client.id))
+            with self._lock:
+                event = feed.begin(self._client.id)
+            self._send(event)
         pause = 0.0
         while self.is_on and not self._stopping.wait(pause):
             pause = EVERY
             # those that are worked on first; the others are read as well, for what they hold
-            for feed in sorted(self._feeds.values(), key=lambda feed: feed.is_complete):
+            for feed in sorted(self._going_on(), key=lambda feed: feed.is_complete):
                 pause += self._tell(feed, READING) / SHARE
+                if feed.is_complete and not feed.is_behind:
+                    self._send(feed.end("finished"))
         deadline = time.perf_counter() + (AT_THE_END if self._how == "finished" else EVERY)
-        for feed in self._feeds.values():
-            while self.is_on and self._tell(feed, deadline - time.perf_counter()) and feed.is_behind:
-                pass
+        for feed in self._going_on():
+            while self.is_on:
+                self._tell(feed, deadline - time.perf_counter())
+                if not feed.is_behind or time.perf_counter() > deadline:
+                    break
             self._send(feed.end(self._how))
+
+    def _going_on(self) -> "list[Feed]":
+        return [feed for feed in self._feeds.values() if not feed.has_ended]
 
     def _tell(self, feed: "Feed", seconds: float) -> float:
         """Send what is new of a run, after reading its store for some seconds at most; tell how long that took."""
