@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import xarray as xr
 
-from mesodask import run_features
+from mesodask import run_events, run_features
 from mesodask.errors import TasksFailedError
 from mesodask.io.runbase import RunBase
 from mesodask.numerics.decoder_identity import decoder_identity
@@ -251,6 +251,8 @@ class Plan:
         Whether nothing was missing.
     """
 
+    _page: run_events.Teller
+
     def __init__(self, shares: Sequence[Share], report: Progress) -> None:
         self.failures: list[tuple[Share, str]] = []
         self._shares = shares
@@ -277,7 +279,9 @@ class Plan:
         from mesodask.compute import runner
 
         try:
-            runner.run_tasks(give_client(), self._tasks(), self._on_result, on_failure=self._on_failure)
+            client = give_client()
+            with run_events.telling(client, self._shares, self._left) as self._page:
+                runner.run_tasks(client, self._tasks(), self._on_result, on_failure=self._on_failure)
         except KeyboardInterrupt as interrupt:
             for path in dict.fromkeys(share.run.store.path for share in self._shares):
                 interrupt.add_note(f"run      {path}")
@@ -298,6 +302,7 @@ class Plan:
             if self._left[number]:
                 for task in share.tasks():
                     self._of_task[task.key] = number
+                    self._page.submitted(share, task)
                     yield task
 
     def _tell(self, stage: str) -> None:
@@ -311,6 +316,7 @@ class Plan:
         self._left[number] -= n_scores
         self._unconverged += unconverged
         self._done[_stage(share)] += n_scores
+        self._page.stored(share, task)
         self._tell(_stage(share))
 
     def _on_failure(self, failure: "Failure") -> None:
@@ -320,6 +326,7 @@ class Plan:
         self.failures.append((share, failure.error))
         record = {**failure.task.label, "error": failure.error, "traceback": failure.traceback}
         share.run.store.note_failure(record)
+        self._page.failed(share, failure)
 
 
 def _stage(share: Share) -> str:

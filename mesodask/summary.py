@@ -77,6 +77,17 @@ TARGET_NOTES = {
 COUNTS = ("n_resamples", "n_null_resamples", "n_shuffles", "n_shuffles_possible", "n_trials")
 
 
+class CurvePoint(NamedTuple):
+    """One point of a curve: variables of :data:`CURVES`, and how many resamples have a score that is defined."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    null_low: float
+    null_high: float
+
+
 def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.Dataset:
     """Summarise a run: curves with intervals, null bands, p-values, ceiling and k*.
 
@@ -334,6 +345,17 @@ def _summarize_session(
         "n_shuffles": int(np.isfinite(null_means[-1:]).sum()),
     }  # fmt: skip
     return curves, values
+
+
+def curve_point(reader: ScoreReader, session: int, k: int) -> CurvePoint:
+    """Summarise a session at one k, both given by index, as :func:`summarize` does; a damaged chunk raises."""
+    stored = reader.score(session, k)
+    defined = stored[is_defined(stored)]
+    null_means = _paired_with_null(stored, reader.null_score(session, k)).null_means
+    low, high = inference.interval(defined, level=LEVEL)
+    null_low, null_high = inference.interval(null_means, level=LEVEL)
+    mean = defined.mean() if len(defined) else np.nan
+    return CurvePoint(len(defined), *map(float, (mean, low, high, null_low, null_high)))
 
 
 class _Paired(NamedTuple):

@@ -1,6 +1,12 @@
 """What tests of runs share: a small run, and counting what of it was submitted."""
 
+import time
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
 
 from mesodask.compute import runner
 from mesodask.io.runstore import RunStore
@@ -27,3 +33,23 @@ def n_scores(tasks: list[runner.Task]) -> int:
             assert not one & seen
             seen |= one
     return len(seen)
+
+
+def late(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Let a task take a little longer, so that there is something to see of it."""
+    time.sleep(0.5)
+    return function(*arguments)
+
+
+class FailsOnSixteen(ClassifierMixin, BaseEstimator):
+    """Cannot be fitted to 16 neurons."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "FailsOnSixteen":
+        if X.shape[1] == 16:
+            raise ValueError("sixteen <b>neurons</b>")
+        self.model_ = LogisticRegression().fit(X, y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        return self.model_.decision_function(X)

@@ -35,6 +35,7 @@ RANK = {
     "cross_counts": 8,
     "cross_summary": 8,
     "status": 9,
+    "run_events": 8,
     "summary_tables": 8,
     "figures": 8,
     "run_scores": 9,

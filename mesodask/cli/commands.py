@@ -134,4 +134,19 @@ def plot(run: Path, figure: Path) -> None:
         options.draw(summarize(store), figure)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, cross_session, status, summary, plot, list_contents, rm, cluster)
+ALL = (
+    demo,
+    simulate,
+    mirror,
+    embed,
+    track,
+    ndc,
+    pairs,
+    cross_session,
+    status,
+    summary,
+    plot,
+    list_contents,
+    rm,
+    cluster,
+)
