@@ -153,7 +153,7 @@ def test_more_components_than_trials_are_capped_within_every_inner_fold() -> Non
 def test_an_l1_norm_sees_that_all_components_are_a_rotation() -> None:
     X, _ = population(40, 45, seed=3)
     rng = np.random.default_rng(1)
-    grid = TransferGrid(dim_k=512, use_elasticnet=True, C=(0.05, 0.1, 0.4), l1_ratio=(0.3, 0.9))
+    grid = TransferGrid(dim_k=512, use_elasticnet=True, C=(0.1, 0.3, 1.0), l1_ratio=(0.1, 0.4))
     for _ in range(4):
         assert_same(X, rng.permutation(np.arange(40) % 2), grid, seed=2)
 
