@@ -74,11 +74,13 @@ def fit_elastic_net(
     share = labels.mean()
     # one coordinate's trials lie together
     rows = np.ascontiguousarray(T.T)
-    w, b = np.zeros(T.shape[1]), np.array([np.log(share / (1 - share))])
+    alone = float(np.log(share / (1 - share)))
+    w, b = np.zeros(T.shape[1]), np.array([alone])
     fits = []
     for C in Cs:
         converged = _descend(rows, signs, float(C), float(l1_ratio), w, b, max_iter)
-        fits.append(ElasticFit(w.copy(), float(b[0]), bool(converged)))
+        # without any weight the optimum is known: balanced classes must not be decided by the sign of a rounding error
+        fits.append(ElasticFit(w.copy(), float(b[0]) if w.any() else alone, bool(converged)))
     return fits
 
 
