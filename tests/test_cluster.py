@@ -47,7 +47,7 @@ def local(shared: Path) -> Iterator[Client]:
 def test_a_client_without_the_certificate_is_refused(local: Client, tmp_path: Path) -> None:
     address = local.scheduler.address
     assert address.startswith("tls://127.0.0.1:")
-    with pytest.raises(OSError, match="Timed out"):
+    with pytest.raises(OSError, match=r"Timed out|reset|closed"):
         Client(address.replace("tls", "tcp"), timeout=2)
     other = security.security_of(security.make_run_folder(tmp_path))
     with pytest.raises(OSError, match="Timed out"):
@@ -63,13 +63,13 @@ def test_workers_refuse_strangers_too(local: Client) -> None:
     scheduler = local.cluster.scheduler
     (worker,) = scheduler.workers.values()
     for address in (worker.address, worker.nanny):
+        assert address.startswith("tls://")
         host, port = address.removeprefix("tls://").split(":")
         plain = socket.create_connection((host, int(port)), timeout=10)
         with pytest.raises((ssl.SSLError, ConnectionError)), stranger.wrap_socket(plain) as encrypted:  # noqa: PT012
             encrypted.sendall(bytes(64))
-            assert encrypted.recv(1) != b"", "it has hung up"
-            encrypted.recv(1)
-            raise ConnectionError
+            if encrypted.recv(1) == b"":
+                raise ConnectionError("it has hung up")
 
 
 def test_nothing_listens_but_on_loopback(local: Client) -> None:
@@ -222,9 +222,9 @@ def test_an_address_is_connected_to_and_left_as_it_is(local: Client) -> None:
         assert cluster.status.name == "running"
     keys = local.security.get_tls_config_for_role("client")
     tls = {"ca-file": keys["ca_file"], "client": {"cert": keys["cert"], "key": keys["key"]}}
-    with dask.config.set({"distributed.comm.tls": dask.config.merge(dask.config.get("distributed.comm.tls"), tls)}):
-        with start_cluster(local.scheduler.address) as client:
-            assert client.submit(sum, [1, 5]).result() == 6
+    settings = dask.config.merge(dask.config.get("distributed.comm.tls"), tls)
+    with dask.config.set({"distributed.comm.tls": settings}), start_cluster(local.scheduler.address) as client:
+        assert client.submit(sum, [1, 5]).result() == 6
 
 
 def test_clusters_that_are_not_there_are_told(local: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,9 +303,9 @@ def test_what_the_user_configured_is_over_our_defaults_and_these_over_dask_jobqu
     ],
 )
 def test_wrong_arguments_are_told(kind: str, options: dict, message: str) -> None:
-    with dask.config.set({"jobqueue.lab": {"queue": "short"}, "jobqueue.odd": {"gpus": 2}}):
-        with pytest.raises(SettingsError, match=message):
-            start_cluster(kind, **options)
+    blocks = {"jobqueue.lab": {"queue": "short"}, "jobqueue.odd": {"gpus": 2}}
+    with dask.config.set(blocks), pytest.raises(SettingsError, match=message):
+        start_cluster(kind, **options)
 
 
 def test_without_slurm_it_is_said(monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
