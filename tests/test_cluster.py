@@ -22,7 +22,7 @@ from distributed import Client, LocalCluster
 from mesodask import start_cluster
 from mesodask.cli.main import main
 from mesodask.compute import security
-from mesodask.compute.cluster import how_to_watch, scheduler_file
+from mesodask.compute.cluster import DEFAULTS, how_to_watch, scheduler_file, slurm_plan
 from mesodask.compute.processes import SINGLE_THREAD, available_cores
 from mesodask.errors import ClusterError, SettingsError
 
@@ -50,7 +50,7 @@ def test_a_client_without_the_certificate_is_refused(local: Client, tmp_path: Pa
     with pytest.raises(OSError, match=r"Timed out|reset|closed"):
         Client(address.replace("tls", "tcp"), timeout=2)
     other = security.security_of(security.make_run_folder(tmp_path))
-    with pytest.raises(OSError, match="Timed out"):
+    with pytest.raises(OSError, match="TLS certificate does not match"):
         Client(address, security=other, timeout=2)
     with Client(address, security=local.security, timeout=10) as same:
         assert same.submit(sum, [1, 2]).result() == 3
@@ -285,6 +285,28 @@ def test_what_the_user_configured_is_over_our_defaults_and_these_over_dask_jobqu
         env=os.environ | {"DASK_CONFIG": str(tmp_path), "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.stdout.split("\n")[0] == "9 GiB 04:00:00 8 127.0.0.1:9999"
+
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "cluster").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_example_configurations_are_complete(path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block gives jobs, and what slurm.yaml and local.yaml call defaults are defaults."""
+    monkeypatch.setenv("USER", "me")
+    content = yaml.safe_load(path.read_text())
+    for name, block in content.get("jobqueue", {}).items():
+        with dask.config.set({f"jobqueue.{name}": block}):
+            plan = slurm_plan(name, memory=None)
+        assert plan.job["queue"] == block["queue"]
+        assert plan.job["memory"] == block["memory"]
+        assert (plan.adaptive is None) == (block.get("adaptive") is None)
+    if path.stem in ("slurm", "local"):
+        mine = content["mesodask"]["cluster"]
+        assert mine == {key: DEFAULTS["mesodask"]["cluster"][key] for key in mine}
+        jobs = content.get("jobqueue", {}).get("slurm", {})
+        reconfigured = dask.config.get("jobqueue.slurm", {})
+        assert {key: reconfigured[key] for key in jobs} == jobs
 
 
 @pytest.mark.parametrize(

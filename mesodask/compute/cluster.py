@@ -268,7 +268,10 @@ def _setting(name: str) -> Any:
 
 
 def _shared_folder() -> Path:
-    return Path(_setting("shared-folder") or Path(platformdirs.user_cache_dir("mesodask")) / "clusters").expanduser()
+    given = _setting("shared-folder")
+    if given:
+        return Path(os.path.expandvars(given)).expanduser()
+    return Path(platformdirs.user_cache_dir("mesodask")) / "clusters"
 
 
 def scheduler_file(client: Client) -> Path | None:
