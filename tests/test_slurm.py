@@ -31,9 +31,9 @@ BOX = {"interface": "lo", "memory": "1 GiB", "walltime": "10", "n-workers": 2, "
 
 
 def queue() -> dict[str, str]:
-    """State of every job that is not over."""
+    """State of every job that is not over; of one that is, SLURM may still clean its node."""
     done = subprocess.run(["squeue", "-h", "-o", "%A %T"], capture_output=True, text=True, check=True)
-    return dict(line.split() for line in done.stdout.splitlines())
+    return dict(line.split() for line in done.stdout.splitlines() if not line.endswith("COMPLETING"))
 
 
 def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
@@ -167,8 +167,7 @@ def state_of(job: str) -> str:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_that_is_ended_leaves_no_job(
-    subject: SimulatedSubject, sessions: list[xr.Dataset], tmp_path: Path, number: signal.Signals, status: int,
-    expected: dict[str, xr.Dataset], client: Client,
+    subject: SimulatedSubject, sessions: list[xr.Dataset], tmp_path: Path, number: signal.Signals, status: int
 ) -> None:  # fmt: skip
     cache = embedded(sessions, tmp_path)
     command = subprocess.Popen(
@@ -225,13 +224,23 @@ def test_preempted_jobs_come_back(environment: Path) -> None:
         until(lambda: urgent not in queue())
 
 
+def test_a_job_that_is_frozen_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM suspends jobs in favour of others on some clusters; their workers hold their tasks."""
+    monkeypatch.setattr(slurm_workers, "ABSENT", 1.0)
+    with start_cluster("box", n_workers=1) as client:
+        first = client.submit(job_of, pure=False).result(timeout=120)
+        subprocess.run(["scontrol", "suspend", first], check=True)
+        future = client.submit(job_of, pure=False)
+        assert future.result(timeout=120) != first
+
+
 def test_a_job_that_waits_is_waited_for_and_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that is cancelled before it ran is replaced, too."""
     monkeypatch.setattr(slurm_workers, "PATIENCE", 1.0)
     with start_cluster("box", n_workers=1, job_extra=["--begin=now+1hour"]) as client:
-        until(lambda: "no worker is up: 1 jobs wait in SLURM's queue (BeginTime)" in caplog.text)
+        until(lambda: "no worker is up: jobs wait in SLURM's queue: 1 (BeginTime)" in caplog.text)
         (first,) = queue()
         subprocess.run(["scancel", first], check=True)
         until(lambda: len(set(queue()) - {first}) == 1)
@@ -249,10 +258,11 @@ def test_jobs_that_never_bring_a_worker_up_are_not_submitted_for_ever(
         start_cluster("box", n_workers=1) as client,
     ):
         until(lambda: "jobs end before their worker comes up; their logs are in" in caplog.text)
-        submitted = client.cluster.plan
-        time.sleep(2)
-        assert submitted is not None
-        assert len(queue()) <= 1
+        ledger = client.cluster._job_kwargs["ledger"]
+        submitted = ledger.submitted
+        assert submitted >= 2
+        time.sleep(4)
+        assert ledger.submitted - submitted <= 2  # one at every look would be a dozen
 
 
 def test_adaptive_scaling_follows_the_work() -> None:
@@ -260,7 +270,6 @@ def test_adaptive_scaling_follows_the_work() -> None:
         assert queue() == {}
         assert client.submit(job_of, pure=False).result(timeout=120)
         until(lambda: queue() == {})
-        subprocess.run(["true"], check=True)
         assert client.submit(job_of, pure=False).result(timeout=120)
 
 
@@ -286,7 +295,7 @@ def test_workers_of_jobs_are_as_safe_and_single_threaded_as_local_ones(environme
         assert file is not None
         assert file.parent.parent == environment
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-        with pytest.raises(OSError, match="Timed out|tls|ssl|SSL|closed"):
+        with pytest.raises(OSError, match=r"Timed out|reset|closed"):
             Client(client.scheduler.address.replace("tls", "tcp"), timeout=2)
         assert set(client.run(environment_of_worker).values()) == {("1", "1")}
         with start_cluster(file) as other:

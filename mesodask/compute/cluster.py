@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster, Security
 from distributed.system import MEMORY_LIMIT
 
 from mesodask.compute import security
-from mesodask.compute.processes import SINGLE_THREAD, available_cores, interrupts_ignored, repeated
+from mesodask.compute.processes import SINGLE_THREAD, available_cores, checked_memory, interrupts_ignored, repeated
 from mesodask.errors import ClusterError, SettingsError
 
 REPLACE_EVERY = 5.0  # s
@@ -127,7 +127,7 @@ def start_cluster(
         raise SettingsError(f"n_workers={n_workers}; expected at least 1")
     if kind == "local":
         _refuse({**of_jobs, "job_extra": wanted["job_extra"], "adaptive": adaptive}, "local workers")
-        return _start(_local, n_workers, memory)
+        return _start(_local, n_workers, None if memory is None else checked_memory(memory))
     if str(kind).startswith(ADDRESSES):
         _refuse(wanted, f"the cluster at {kind}, which runs already")
         return _connect(str(kind), None)
@@ -268,7 +268,10 @@ def _setting(name: str) -> Any:
 
 
 def _shared_folder() -> Path:
-    return Path(_setting("shared-folder") or Path(platformdirs.user_cache_dir("mesodask")) / "clusters").expanduser()
+    given = _setting("shared-folder")
+    if given:
+        return Path(os.path.expandvars(given)).expanduser()
+    return Path(platformdirs.user_cache_dir("mesodask")) / "clusters"
 
 
 def scheduler_file(client: Client) -> Path | None:

@@ -1,5 +1,6 @@
 """SLURM jobs that hold workers: what is asked for, and the batch script that asks for it."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask.utils import parse_bytes, parse_timedelta
-from dask_jobqueue.config import reconfigure
-from dask_jobqueue.slurm import SLURMJob
+from dask.utils import parse_timedelta
 from distributed.core import Status
 
 from mesodask.compute import security
-from mesodask.compute.processes import SINGLE_THREAD
+from mesodask.compute.jobqueue import SLURMJob, reconfigure
+from mesodask.compute.processes import SINGLE_THREAD, checked_memory
 from mesodask.compute.walltime import lifetime
 from mesodask.errors import SettingsError
 
@@ -110,7 +110,7 @@ def plan_of(
     settings = {**block, **{key: value for key, value in given.items() if value is not None}}
     cores = int(settings["cores"])
     job = {argument: settings.get(key) for key, argument in JOB_SETTINGS.items()}
-    job["memory"] = _checked_memory(job["memory"])
+    job["memory"] = checked_memory(job["memory"])
     job["walltime"] = str(job["walltime"]) if job["walltime"] is not None else None
     job |= {
         "cores": cores,
@@ -126,7 +126,8 @@ def plan_of(
             f"adaptive={low_high!r} with cores: {cores}; expected the fewest and the most workers, each a job of one "
             "core"
         )
-    folder = Path(settings["shared-temp-directory"] or shared_folder).expanduser()
+    given_folder = settings["shared-temp-directory"]
+    folder = Path(os.path.expandvars(given_folder)).expanduser() / "mesodask" if given_folder else shared_folder
     if re.search(r"\s", str(folder)):
         raise SettingsError(f"shared folder {str(folder)!r}: batch scripts allow no spaces in it; choose another")
     job["log_directory"] = str(Path(job["log_directory"] or folder / "logs").expanduser())
@@ -140,14 +141,6 @@ def plan_of(
         adaptive=None if n_workers or not low_high else (int(low_high[0]), int(low_high[1])),
         check_every=parse_timedelta(settings["check-every"]),
     )
-
-
-def _checked_memory(memory: Any) -> str:
-    try:
-        parse_bytes(memory)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SettingsError(f"memory: {memory!r}; expected a size such as '8 GiB'") from error
-    return str(memory)
 
 
 def _worker_arguments(extra: list[str], walltime: str | None) -> list[str]:

@@ -6,6 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
+
+from dask.utils import parse_bytes
+
+from mesodask.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +36,26 @@ def available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
+
+
+def checked_memory(memory: Any) -> str:
+    """Give a size back, if it is one that Dask can read.
+
+    Raises
+    ------
+    SettingsError
+        It is none.
+
+    Examples
+    --------
+    >>> checked_memory("8 GiB")
+    '8 GiB'
+    """
+    try:
+        parse_bytes(memory)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(f"memory: {memory!r}; expected a size such as '8 GiB'") from error
+    return str(memory)
 
 
 @contextlib.contextmanager

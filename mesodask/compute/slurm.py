@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask_jobqueue import SLURMCluster
 
 from mesodask.compute import security
+from mesodask.compute.jobqueue import SLURMCluster
 from mesodask.compute.jobs import Job, Ledger, Plan
 from mesodask.compute.processes import interrupts_ignored, repeated
 from mesodask.errors import ClusterError
@@ -25,14 +25,16 @@ from mesodask.errors import ClusterError
 logger = logging.getLogger(__name__)
 
 COMMANDS = ("sbatch", "squeue", "scancel")
-ANSWER_WITHIN = 30.0  # s that squeue and scancel may take
+ANSWER_WITHIN = 10.0  # s that squeue and scancel may take
 SUBMIT_WITHIN = 120.0  # s that the first job may take to be submitted
 EMPTY_WITHIN = 30.0  # s that the queue may take to be empty at the end
 ABSENT = 300.0  # s that a job may run without its worker being there, until it is replaced
 PATIENCE = 60.0  # s without any worker until it is said
 LONGEST_PAUSE = 600.0  # s between two tries if no job ever brings a worker up
 TARGET_DURATION = "1s"  # the runner submits a few tasks a worker: with Dask's own 5 s workers would be dismissed
-FROZEN = {"SUSPENDED", "STOPPED"}
+KEPT_LOGS = 30 * 86400.0  # s
+# states of a job that may still bring its worker up, that holds it up, and that is over but for its node's cleaning
+WAITING, FROZEN, OVER = {"PENDING", "CONFIGURING", "REQUEUED"}, {"SUSPENDED", "STOPPED"}, {"COMPLETING"}
 
 State = tuple[str, str]
 """A job's state and why it waits, as squeue tells."""
@@ -57,7 +59,7 @@ def queue_of(job_name: str) -> dict[str, State] | None:
     if done is None:
         return None
     rows = (line.strip().split("|", 2) for line in done.splitlines() if line.count("|") >= 2)
-    return {job: (state, reason) for job, state, reason in rows}
+    return {job: (state, reason) for job, state, reason in rows if state not in OVER}
 
 
 def cancel_all(job_name: str) -> None:
@@ -128,11 +130,12 @@ class Keeper:
         if present:
             self._worker_seen, self._told, self._in_vain, self._pause_until = time.monotonic(), "", 0, 0.0
         self._here |= present
-        for name, job in jobs.items():
-            if name in cluster.workers and self._is_lost(name, job, queue, present):
-                await self._drop(name)
-        if self._plan.adaptive is None and time.monotonic() >= self._pause_until:
-            cluster.scale(self._plan.n_workers)
+        if time.monotonic() >= self._pause_until:
+            for name, job in jobs.items():
+                if name in cluster.workers and self._is_lost(name, job, queue, present):
+                    await self._drop(name)
+            if self._plan.adaptive is None:
+                cluster.scale(self._plan.n_workers)
         self._say(queue)
 
     def _present(self) -> set[str]:
@@ -145,7 +148,7 @@ class Keeper:
         state = queue.get(job or "", ("", ""))[0]
         if not state:
             return True
-        if (name in present and state not in FROZEN) or state == "PENDING":
+        if (name in present and state not in FROZEN) or state in WAITING:
             self._absent_since.pop(name, None)
             return False
         since = self._absent_since.setdefault(name, time.monotonic())
@@ -164,17 +167,20 @@ class Keeper:
                 await cluster.scheduler.remove_worker(worker.address, stimulus_id=f"job-lost-{name}")
         if name not in self._here:
             self._in_vain += 1
-            if self._in_vain >= max(3, self._plan.n_workers):
-                pause = min(LONGEST_PAUSE, self._plan.check_every * 2 ** min(10, self._in_vain // self._plan.n_workers))
-                self._pause_until = time.monotonic() + pause
+            # all at a time may be one mishap; after that each round waits twice as long as the one before
+            rounds = self._in_vain // max(1, len(cluster.worker_spec) + 1)
+            if rounds > 1:
+                self._pause_until = time.monotonic() + min(
+                    LONGEST_PAUSE, self._plan.check_every * 2.0 ** min(rounds, 10)
+                )
 
     def _say(self, queue: dict[str, State]) -> None:
         """Say why nothing is computed, once for every new reason."""
         if time.monotonic() - self._worker_seen < PATIENCE:
             return
-        waiting = [reason for state, reason in queue.values() if state == "PENDING"]
+        waiting = [reason for state, reason in queue.values() if state in WAITING]
         if waiting:
-            text = f"{len(waiting)} jobs wait in SLURM's queue ({', '.join(sorted(set(waiting)))})"
+            text = f"jobs wait in SLURM's queue: {len(waiting)} ({', '.join(sorted(set(waiting)))})"
         elif self._in_vain:
             text = f"jobs end before their worker comes up; their logs are in {self._plan.job['log_directory']}"
         elif self._ledger.refusal:
@@ -211,6 +217,7 @@ def start(plan: Plan, stack: contextlib.ExitStack) -> tuple[Workers, Path]:
     """
     check_commands()
     security.sweep(plan.shared_folder, cancel_all)
+    _sweep_logs(plan.shared_folder / "logs")
     folder = security.make_run_folder(plan.shared_folder, plan.job_name)
     stack.callback(security.remove, folder)
     job_name, ledger = security.job_name_of(folder), Ledger()
@@ -246,17 +253,34 @@ def _wait_for_first(ledger: Ledger) -> None:
 
 
 def _close(cluster: Workers) -> None:
-    with interrupts_ignored():
-        cluster.close()
+    noisy = logging.getLogger("distributed.core")
+    level = noisy.level
+    noisy.setLevel(logging.CRITICAL)  # the scheduler and its workers end at the same time, and complain of each other
+    try:
+        with interrupts_ignored():
+            cluster.close()
+    finally:
+        noisy.setLevel(level)
 
 
 def _empty(job_name: str) -> None:
     """See to it that no job is left, whatever came before."""
     until = time.monotonic() + EMPTY_WITHIN
     with interrupts_ignored():
-        while queue := queue_of(job_name):
+        while (queue := queue_of(job_name)) != {}:
             if time.monotonic() > until:
-                logger.warning("jobs %s are still in SLURM's queue; end them with scancel", ", ".join(queue))
+                logger.warning(
+                    "%s; end what is left with scancel --name=%s",
+                    "SLURM does not answer" if queue is None else f"jobs {', '.join(queue)} are still in the queue",
+                    job_name,
+                )
                 return
             cancel_all(job_name)
             time.sleep(0.5)
+
+
+def _sweep_logs(folder: Path) -> None:
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > KEPT_LOGS:
+                path.unlink()
