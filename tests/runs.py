@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,10 @@ def n_scores(tasks: list[runner.Task]) -> int:
     return len(seen)
 
 
-def late(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Let a task take a little longer, so that there is something to see of it."""
-    time.sleep(0.5)
+def gated(gate: str, number: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a task once a file holds a larger number than the task's own."""
+    while int(Path(gate).read_text()) <= number:
+        time.sleep(0.02)
     return function(*arguments)
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ import pytest
 import xarray as xr
 from browser import Browser
 from distributed import Client, LocalCluster, Scheduler
-from runs import FailsOnSixteen, late
+from runs import FailsOnSixteen, gated
 
 from mesodask import neuron_dropping_curves, summarize
 from mesodask.compute import dashboard, live_page, live_runs, runner
@@ -433,21 +433,39 @@ def window(lacking: Callable[[str, str], NoReturn]) -> Iterator[Browser]:
         yield window
 
 
-@pytest.fixture
-def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every task take a little longer, so that there is something to see."""
-    original = runner.run_tasks
+class Gate:
+    """Holds back the tasks of a run but for the first ones."""
 
-    def run_tasks(client: Client, tasks: Any, *arguments: Any, **options: Any) -> Any:
-        slow = (dataclasses.replace(task, function=functools.partial(late, task.function)) for task in tasks)
-        return original(client, slow, *arguments, **options)
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.open(0)
+
+    def open(self, n_tasks: int = 10**9) -> None:
+        """Let so many tasks of each run pass."""
+        temporary = self._file.with_suffix(".new")
+        temporary.write_text(str(n_tasks))
+        temporary.replace(self._file)
+
+    def hold(self, tasks: Iterable[runner.Task]) -> Iterator[runner.Task]:
+        for number, task in enumerate(tasks):
+            yield dataclasses.replace(task, function=functools.partial(gated, str(self._file), number, task.function))
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gate:
+    """One that all runs of a test meet."""
+    gate, original = Gate(tmp_path / "gate"), runner.run_tasks
+
+    def run_tasks(client: Client, tasks: Iterable[runner.Task], *arguments: Any, **options: Any) -> Any:
+        return original(client, gate.hold(tasks), *arguments, **options)
 
     monkeypatch.setattr(runner, "run_tasks", run_tasks)
+    return gate
 
 
 @contextmanager
-def in_background(work: Callable[[], Any]) -> Iterator[threading.Thread]:
-    """Do something meanwhile; what it raises is raised at the end."""
+def in_background(work: Callable[[], Any], gate: Gate) -> Iterator[None]:
+    """Do something meanwhile, with the gate open at the end at last; what it raises is raised then."""
     errors: list[BaseException] = []
 
     def guarded() -> None:
@@ -459,8 +477,9 @@ def in_background(work: Callable[[], Any]) -> Iterator[threading.Thread]:
     thread = threading.Thread(target=guarded)
     thread.start()
     try:
-        yield thread
+        yield
     finally:
+        gate.open()
         thread.join()
     if errors:
         raise errors[0]
@@ -472,59 +491,69 @@ def coloured_pixels(window: Browser) -> int:
     return int((png.max(axis=-1) - png.min(axis=-1) > 0.25).sum())
 
 
-def test_the_curves_grow_in_a_browser(workers: Client, window: Browser, tmp_path: Path, slowly: None) -> None:
+def shown(window: Browser) -> list[list[Any]]:
+    """The points of the only panel, each line, k, mean and n."""
+    panels = window.run(POINTS)
+    return panels[0] if panels else []
+
+
+def n_scores(window: Browser) -> int:
+    return sum(n for *_, n in shown(window))
+
+
+def test_the_curves_grow_in_a_browser(workers: Client, window: Browser, tmp_path: Path, gate: Gate) -> None:
     address = dashboard.install(workers)
     assert address is not None
     window.open(workers.dashboard_link)
     tabs = window.run("return [...document.querySelectorAll('.navbar li a')].map(a => a.textContent.trim())")
     assert tabs.index("Mesodask") > tabs.index("Status")
     window.run("[...document.querySelectorAll('.navbar li a')].find(a => a.textContent.trim() == 'Mesodask').click()")
-    window.wait_for(lambda: "No run yet" in window.text())
+    window.wait_for(lambda: "No run yet" in window.text(), 60)
     assert window.driver.current_url == address
 
     seen: list[tuple[int, int, int]] = []
-    with in_background(lambda: compute(workers, tmp_path)) as thread:
-        window.wait_for(lambda: "lab mouse" in window.text())
-        assert "number of neurons" in window.run("return Bokeh.documents[0].to_json_string()")
-        while thread.is_alive():
-            points = [p for panel in window.run(POINTS) for p in panel]
-            n_scores = sum(n for *_, n in points)
-            if not seen or n_scores > seen[-1][1]:
-                seen.append((len(points), n_scores, coloured_pixels(window)))
-            time.sleep(0.2)
-    assert len(seen) >= 3, seen
-    n_points, n_scores, _ = zip(*seen, strict=True)
+    with in_background(lambda: compute(workers, tmp_path), gate):
+        window.wait_for(lambda: "0 of 3\xa0200 scores (0 %)" in window.text(), 60)
+        assert "8 tasks on 2 workers" in window.text()
+        for n_tasks in (2, 7, 9):
+            before = n_scores(window)
+            gate.open(n_tasks)
+            window.wait_for(lambda before=before: n_scores(window) > before, 60)  # type: ignore[misc]
+            seen.append((len(shown(window)), n_scores(window), coloured_pixels(window)))
+    n_points, n_seen, pixels = zip(*seen, strict=True)
     assert list(n_points) == sorted(n_points)
-    assert list(n_scores) == sorted(n_scores)
-    window.wait_for(lambda: "finished" in window.text())
-    store = RunStore(next(tmp_path.rglob("decoding/*.zarr")))
-    summary = summarize(store).sel(target="choice")
-    (shown,) = window.wait_for(lambda: [p for p in window.run(POINTS) if len(p) == 8])
-    for line, x, mean, n in shown:
-        expected = summary.isel(session=DAYS.index(line)).sel(k=int(x))
+    assert list(n_seen) == sorted(set(n_seen))
+    window.wait_for(lambda: "finished" in window.text(), 60)
+    window.wait_for(lambda: n_scores(window) == 2 * 4 * 20, 60)
+    summary = summarize(next(tmp_path.rglob("decoding/*.zarr"))).sel(target="choice")
+    for line, k, mean, n in shown(window):
+        expected = summary.isel(session=DAYS.index(line)).sel(k=int(k))
         assert (mean, n) == (pytest.approx(float(expected["mean"])), 20)
-    assert coloured_pixels(window) > 1.2 * seen[0][2]
+    assert coloured_pixels(window) > 1.2 * pixels[0]
     text = window.text()
-    assert "3 200 of 3 200 scores (100 %)" in text.replace("\N{NO-BREAK SPACE}", " ")
-    for day in DAYS:
-        assert day in text
+    assert "3\xa0200 of 3\xa0200 scores (100 %)" in text
+    assert all(day in text for day in DAYS)
+    labels = window.run("return [...Bokeh.documents[0].all_models].map(m => m.axis_label).filter(label => label)")
+    assert sorted(labels) == ["AUC", "number of neurons"]
 
 
-def test_a_resumed_run_shows_its_earlier_part(workers: Client, window: Browser, tmp_path: Path, slowly: None) -> None:
+def test_a_resumed_run_shows_its_earlier_part(workers: Client, window: Browser, tmp_path: Path, gate: Gate) -> None:
+    gate.open()
     compute(workers, tmp_path, R=10)
+    gate.open(0)
     window.open(dashboard.install(workers))
-    with in_background(lambda: compute(workers, tmp_path, R=20)):
-        window.wait_for(lambda: "of them before" in window.text(), 60)
-        # all points are there at once, though little of the second part can be
-        (points,) = window.wait_for(lambda: [p for p in window.run(POINTS) if len(p) == 8])
-        assert min(n for *_, n in points) == 10
+    with in_background(lambda: compute(workers, tmp_path, R=20), gate):
+        window.wait_for(lambda: "(50 %, 1\xa0600 of them before)" in window.text(), 60)
+        window.wait_for(lambda: [n for *_, n in shown(window)] == [10] * 8, 60)
+        gate.open()
+        window.wait_for(lambda: [n for *_, n in shown(window)] == [20] * 8, 60)
 
 
 def test_failures_and_several_runs_in_a_browser(workers: Client, window: Browser, tmp_path: Path) -> None:
     compute(workers, tmp_path, subject="first mouse", R=5)
     compute_with_failures(workers, tmp_path)
     window.open(dashboard.install(workers))
-    window.wait_for(lambda: "failing mouse, day-1 to day-2" in window.text())
+    window.wait_for(lambda: "failing mouse, day-1 to day-2" in window.text(), 60)
     text = window.text()
     assert "tasks failed, the last first" in text
     assert "ValueError: sixteen <b>neurons</b>" in text  # as text, no markup
