@@ -44,6 +44,7 @@ RANK = {
     "ndc": 13,
     "pairs": 14,
     "demo": 14,
+    "doctor": 14,
     "cli": 15,
     "__main__": 16,
 }

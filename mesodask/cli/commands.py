@@ -8,6 +8,7 @@ import click
 import platformdirs
 
 from mesodask.cli import options
+from mesodask.cli.doctor import doctor
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.progress import Stages
@@ -132,4 +133,4 @@ def plot(run: Path, figure: Path) -> None:
     options.draw(summarize(run), figure)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot, doctor)
