@@ -1,0 +1,233 @@
+"""The driver as a batch job, on a real SLURM: it succeeds itself, ends as it is told, and leaves nothing behind."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from mesodask import doctor, neuron_dropping_curves
+from mesodask.cli import main
+from mesodask.compute import batch
+from mesodask.compute.batch import DriverSettings
+from mesodask.compute.cluster import local_client
+from mesodask.io.runstore import RunStore
+from mesodask.simulate import SimulatedSubject
+
+BOX = Path(__file__).resolve().parents[1] / "cluster" / "slurm-in-a-box.sh"
+
+
+# what is submitted ----------------------------------------------------------------------------------------------
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[str]:
+    assert main(["submit", "--print", *map(str, arguments)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+FILE = """\
+command: ndc
+options:
+  subject: SP072
+  one: ~/one
+  targets: [choice, block]
+  ks: [8, 16]
+  C: 0.5
+  equalize_trials: false
+  rerun: true
+  figure: null
+driver:
+  walltime: 04:00:00
+  memory: 8 GB
+  queue: long
+  job_extra: ["--constraint=avx2", "--nice"]
+"""
+
+
+def test_a_file_and_a_command_line_say_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "analysis.yaml").write_text(FILE)
+    of_file = printed(capsys, "analysis.yaml")
+    command = ["ndc", "--subject=SP072", "--one=/home/me/one", "--targets=choice,block", "--ks=8,16", "--C=0.5",
+               "--no-equalize-trials", "--rerun"]  # fmt: skip
+    by_hand = printed(capsys, "--walltime", "04:00:00", "--memory", "8 GB", "--queue", "long", "--job-extra",
+                      "--constraint=avx2", "--job-extra=--nice", "--jobs-dir", tmp_path / "analysis.jobs", "--",
+                      *command)  # fmt: skip
+    assert of_file == by_hand
+    assert of_file[-1].endswith(f'--number="${{1:-1}}" -- {" ".join(command)}')
+    asked = {line.removeprefix("#SBATCH --") for line in of_file if line.startswith("#SBATCH")}
+    assert {"time=04:00:00", "signal=B:USR1@300", "partition=long", "mem=7630M", "cpus-per-task=1", "nice",
+            "constraint=avx2", f"chdir={tmp_path}", "requeue"} <= asked  # fmt: skip
+    assert list(tmp_path.iterdir()) == [tmp_path / "analysis.yaml"]
+    shorter = printed(capsys, "--walltime=10", "analysis.yaml")
+    assert "#SBATCH --time=10" in shorter
+    assert "#SBATCH --signal=B:USR1@150" in shorter
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("command: ndc", "comand: ndc"), "line 1: comand: no such key; did you mean 'command'?"),
+        (("command: ndc", "options2: {}"), "analysis.yaml: command: Field required"),
+        (("command: ndc", "command: ncd"), "line 1: command: ncd: no such key; did you mean 'ndc'?"),
+        (("command: ndc", "command: submit"), "line 1: command: submit: no such key"),
+        (("subject:", "subjet:"), "line 3: options.subjet: no such key; did you mean 'subject'?"),
+        (("ks: [8, 16]", "ks: [8, x]"), "is no comma-separated list"),
+        (("ks: [8, 16]", "ks: {8: 16}"), "line 6: options.ks: expected a value or a list of values, found {8: 16}"),
+        (("[choice, block]", "choise"), "did you mean 'choice'?"),
+        (("rerun: true", "rerun: 3"), "line 9: options.rerun: expected true or false, found 3"),
+        (("walltime: 04:00:00", "waltime: 04:00:00"), "line 12: driver.waltime: no such key; did you mean 'walltime'?"),
+        (
+            ("walltime: 04:00:00", "walltime: four"),
+            "line 12: driver.walltime: walltime: 'four'; expected e.g. 04:00:00",
+        ),
+        (("memory: 8 GB", "memory: much"), "line 13: driver.memory: expected an amount such as '4 GiB', found 'much'"),
+        (("queue: long", "margin: 20000"), "line 11: driver: a margin of 20000 s in a walltime of 14400 s leaves no"),
+        (("queue: long", "cores: 0"), "line 14: driver.cores: Input should be greater than or equal to 1, found 0"),
+        (('"--nice"', '"nice"'), "line 15: driver.job_extra: 'nice' is no option of sbatch"),
+        (("driver:", "cluster: {kindd: slurm}\ndriver:"), "line 11: cluster.kindd: no such key"),
+        (("command: ndc", "command: [ndc"), "cannot be read as YAML"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], words: str
+) -> None:
+    path = tmp_path / "analysis.yaml"
+    assert change[0] in FILE
+    path.write_text(FILE.replace(*change))
+    assert main(["submit", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["analysis"], "expected a file *.yaml, or -- and a command"),
+        (["--", "ncd", "--subject=x"], "did you mean 'ndc'?"),
+        (["--", "ndc", "--what"], "No such option"),
+        (["--", "ndc", "--metric=aux"], "metric: "),
+        (["--walltime=soon", "--", "ndc"], "expected e.g. 04:00:00"),
+        ([], "Missing argument"),
+    ],
+)
+def test_a_wrong_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    assert main(["submit", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_no_slurm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "--", "ndc", "--subject=SP072"]) == 1
+    assert "there is no sbatch, squeue, scancel on this machine" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+# the chain's rules ----------------------------------------------------------------------------------------------
+
+SHORT = "import os, pathlib, signal, sys, time\ndef stop(*_):\n    {}\n    sys.exit({})\nsignal.signal(15, stop)\n"
+STORE = "pathlib.Path(os.environ['MESODASK_PROGRESS_FILE']).touch()\n"
+
+
+def driven(program: str, notice: signal.Signals | None, tmp_path: Path, *, number: int = 1, sbatch: str = "echo 77",
+           margin: float = 20.0) -> tuple[int, str]:  # fmt: skip
+    """Status of a driver whose command is a small program, which gets a notice, and what was submitted."""
+    for name, script in {"sbatch": f'echo "$@" >> {tmp_path}/submitted\n{sbatch}',
+                         "scancel": f'echo cancelled "$@" >> {tmp_path}/submitted'}.items():  # fmt: skip
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    started = tmp_path / "started"
+    started.unlink(missing_ok=True)
+    program += f"pathlib.Path({str(started)!r}).touch()\ntime.sleep({60 if notice else 0})\n"
+
+    def tell() -> None:
+        while not started.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), notice)  # type: ignore[arg-type]
+
+    if notice:
+        threading.Thread(target=tell, daemon=True).start()
+    status = batch.drive([sys.executable, "-c", program], script=Path("job.sh"), number=number, most=3, margin=margin)
+    submitted = tmp_path / "submitted"
+    return status, submitted.read_text() if submitted.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("program", "notice", "expected"),
+    [
+        (SHORT.format("", 130) + STORE, signal.SIGUSR1, (0, "--parsable --dependency=afterany:7 job.sh 2\n")),
+        (SHORT.format("", 130), signal.SIGUSR1, (1, "")),  # it has stored nothing
+        (SHORT.format("", 0) + STORE, signal.SIGUSR1, (0, "")),  # finished just then
+        (SHORT.format("", 2) + STORE, signal.SIGUSR1, (2, "")),
+        (SHORT.format("", 130) + STORE, signal.SIGTERM, (130, "")),  # scancel
+        ("import pathlib, os, time, sys\n" + STORE, None, (0, "")),
+        ("import pathlib, os, time, sys\n" + STORE + "sys.exit(1)\n", None, (1, "")),
+        ("import pathlib, os, time, sys\n" + STORE + "os.kill(os.getpid(), 9)\n", None, (137, "")),
+    ],
+    ids=["hands over", "no progress", "finished", "refused", "cancelled", "done", "failed", "killed"],
+)
+def test_who_is_succeeded(
+    program: str, notice: signal.Signals | None, expected: tuple[int, str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert driven(program, notice, tmp_path) == expected
+
+
+def test_the_last_job_allowed_a_refused_one_and_a_deaf_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(batch, "PAUSE", 0.05)
+    caplog.set_level("INFO", logger=batch.__name__)
+    handing_over = SHORT.format("", 130) + STORE
+    assert driven(handing_over, signal.SIGUSR1, tmp_path, number=3) == (1, "")
+    assert "the last job allowed" in caplog.text
+    status, submitted = driven(handing_over, signal.SIGUSR1, tmp_path, sbatch="echo no such account >&2; exit 1")
+    assert (status, submitted.count("job.sh 2\n")) == (1, batch.TRIES)
+    assert "no such account" in caplog.text
+    (tmp_path / "submitted").unlink()
+    deaf = SHORT.format("time.sleep(60)", 0) + STORE
+    assert driven(deaf, signal.SIGUSR1, tmp_path, margin=2.0)[0] == 0
+    assert "the command does not end; it is killed" in caplog.text
+
+
+# on a real SLURM ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A SLURM of this machine's own, for all tests below."""
+    if os.geteuid() != 0 or shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("no SLURM can be started here: it takes root, slurm-wlm and munge")
+    folder = tmp_path_factory.mktemp("slurm") / "box"
+    subprocess.run([BOX, "start", folder], check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
+        yield
+        left = subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True).stdout
+        subprocess.run([BOX, "stop", folder], check=True)
+        assert left == ""
+
+
+def test_doctor_sees_the_queues(slurm: None) -> None:
+    (check,) = doctor.check_slurm()
+    assert check.status == "ok"
+    assert "main* (up, at most infinite, 1 nodes)" in check.found
