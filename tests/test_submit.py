@@ -1,7 +1,6 @@
 """The driver as a batch job, on a real SLURM: it succeeds itself, ends as it is told, and leaves nothing behind."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -12,14 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
+import yaml
+from distributed import Client
 
 from mesodask import doctor, neuron_dropping_curves
 from mesodask.cli import main
 from mesodask.compute import batch
-from mesodask.compute.batch import DriverSettings
-from mesodask.compute.cluster import local_client
 from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
 
@@ -94,7 +94,7 @@ def test_a_file_and_a_command_line_say_the_same(
             "line 12: driver.walltime: walltime: 'four'; expected e.g. 04:00:00",
         ),
         (("memory: 8 GB", "memory: much"), "line 13: driver.memory: expected an amount such as '4 GiB', found 'much'"),
-        (("queue: long", "margin: 20000"), "line 11: driver: a margin of 20000 s in a walltime of 14400 s leaves no"),
+        (("queue: long", "margin: 20000"), "line 11: driver: a margin of 20000 s, and 60 s by which SLURM may be early, leave nothing of a walltime of 14400 s"),
         (("queue: long", "cores: 0"), "line 14: driver.cores: Input should be greater than or equal to 1, found 0"),
         (('"--nice"', '"nice"'), "line 15: driver.job_extra: 'nice' is no option of sbatch"),
         (("driver:", "cluster: {kindd: slurm}\ndriver:"), "line 11: cluster.kindd: no such key"),
@@ -231,3 +231,127 @@ def test_doctor_sees_the_queues(slurm: None) -> None:
     (check,) = doctor.check_slurm()
     assert check.status == "ok"
     assert "main* (up, at most infinite, 1 nodes)" in check.found
+
+
+CURVES = {"targets": ("choice",), "ks": (8, 16), "n_label_shuffles": 20}
+OPTIONS = {"targets": ["choice"], "ks": [8, 16], "shuffles": 20}
+
+
+def squeue(form: str = "%A") -> list[str]:
+    return subprocess.run(["squeue", "-h", "-o", form], capture_output=True, text=True, check=True).stdout.split()
+
+
+def wait_for(condition: Callable[[], bool], folder: Path, seconds: float = 240.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        logs = "".join(f"{log}:\n{log.read_text()}\n" for log in sorted(folder.rglob("*.log")))
+        assert time.monotonic() < deadline, f"{squeue('%A:%j:%T:%r')}\n{logs}"
+        time.sleep(0.2)
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Everything that runs in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(folder) and process.pid != os.getpid():
+                found.append(process)
+        except psutil.Error:
+            pass
+    return found
+
+
+@pytest.fixture
+def analysis(
+    subject: SimulatedSubject, sessions: list[xr.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Writes a submission file, in a folder of its own in which sessions are embedded already."""
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "meso" / "data"
+    data.mkdir(parents=True)
+    for session in sessions:
+        source = Path(session.encoding["source"])
+        (data / source.name).symlink_to(source)
+
+    def write(resamples: int, cluster: dict[str, object], **driver: object) -> Path:
+        content = {
+            "command": "ndc",
+            "options": OPTIONS | {"subject": subject.subject, "one": str(subject.one_dir), "cache-dir": "meso",
+                                  "roicat-root": str(subject.roicat_root), "resamples": resamples},
+            "driver": {"memory": "2 GiB"} | driver,
+            "cluster": cluster,
+        }  # fmt: skip
+        path = tmp_path / "analysis.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def logs(folder: Path) -> list[str]:
+    """Logs of a chain, in the order of its jobs."""
+    paths = (folder / "analysis.jobs").glob("*.log")
+    return [path.read_text() for path in sorted(paths, key=lambda path: int(path.stem.rsplit("-", 1)[1]))]
+
+
+def scores_there(folder: Path) -> set[Path]:
+    return set(folder.glob("meso/decoding/*.zarr/choice/score/c/*/*/*"))
+
+
+def test_a_run_that_two_jobs_share(
+    slurm: None, analysis: Callable[..., Path], subject: SimulatedSubject, client: Client, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """SLURM's notice comes when some scores are stored; the next job computes the rest."""
+    assert main(["submit", str(analysis(40, {}, walltime="1:00:00", cores=2))]) == 0
+    out = capsys.readouterr().out
+    (job,) = squeue()
+    assert out.startswith(f"job      {job} (mesodask-ndc-")
+    assert f"log      {tmp_path}/analysis.jobs/mesodask-ndc-" in out
+    assert main(["submit", "analysis.yaml"]) == 1  # while it waits or runs
+    assert f"in the queue already (job {job} " in capsys.readouterr().err
+    wait_for(lambda: bool(scores_there(tmp_path)), tmp_path)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", job], check=True)
+    wait_for(lambda: not squeue(), tmp_path)
+    first, second = logs(tmp_path)
+    print(first, second, sep="\n----\n")
+    assert "the walltime nears; the command ends in good order" in first
+    assert f"job {int(job) + 1} goes on from here" in first
+    assert "number 2 of at most 50" in second
+    assert "no job follows: the command is finished" in second
+    assert processes_of(tmp_path) == []
+    (path,) = (tmp_path / "meso" / "decoding").iterdir()  # no lock, no failures
+    expected = neuron_dropping_curves(
+        subject.eids, one=subject.one_dir, roicat_root=subject.roicat_root, cache_dir=tmp_path / "meso", client=client,
+        **CURVES, R=40,
+    )  # fmt: skip
+    assert expected.path == path  # the same run, of which nothing is missing
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "data").symlink_to(tmp_path / "meso" / "data")
+    local = neuron_dropping_curves(
+        subject.eids, one=subject.one_dir, roicat_root=subject.roicat_root, cache_dir=tmp_path / "local", client=client,
+        **CURVES, R=40,
+    )  # fmt: skip
+    ours, theirs = RunStore(path).scores("choice"), local.scores("choice")
+    assert set(ours["status"].values) == {"done"}
+    for name in ("score", "null_score"):
+        np.testing.assert_array_equal(ours[name].values, theirs[name].values)
+
+
+def test_a_walltime_that_ends_and_a_chain_that_is_cancelled(
+    slurm: None, analysis: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SLURM itself gives notice, a minute or so after the start; scancel then stops the chain."""
+    assert main(["submit", str(analysis(4000, {}, walltime=2, margin=30, cores=2))]) == 0
+    name = capsys.readouterr().out.split("scancel ")[1].split()[0]
+    wait_for(lambda: len(logs(tmp_path)) == 2, tmp_path)
+    stored = scores_there(tmp_path)
+    assert stored
+    assert "goes on from here" in logs(tmp_path)[0]
+    wait_for(lambda: scores_there(tmp_path) > stored, tmp_path)
+    subprocess.run(["scancel", name], check=True)
+    wait_for(lambda: not squeue() and not processes_of(tmp_path), tmp_path, seconds=60)
+    assert len(logs(tmp_path)) == 2
+    print(*logs(tmp_path), sep="\n----\n")
+    (path,) = (tmp_path / "meso" / "decoding").glob("*.zarr")
+    assert np.isfinite(RunStore(path).scores("choice")["score"].values).sum() >= len(stored)

@@ -1,12 +1,8 @@
 """The ``mesodask`` command: its group, and what errors look like."""
 
-import contextlib
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
@@ -51,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _told_to_end_as_by_interrupt():
-            group.main(arguments, prog_name="mesodask", standalone_mode=False)
+        group.main(arguments, prog_name="mesodask", standalone_mode=False)
     except MesodaskError as error:
         if "--debug" in arguments:
             raise
@@ -75,25 +70,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             click.echo(note, err=True)
         return INTERRUPTED
     return 0
-
-
-@contextlib.contextmanager
-def _told_to_end_as_by_interrupt() -> Iterator[None]:
-    """Answer SIGTERM, by which batch systems end processes, as Ctrl-C: in good order, with no job left in a queue.
-
-    A second one is not heard. Batch systems send it to all processes of a job, some of which pass it on, and it must
-    not break off what the first one has begun.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be set
-        yield
-        return
-
-    def interrupt(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

@@ -30,7 +30,8 @@ from mesodask.settings import short_hash
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 300  # s before the end of a job at which its driver is told; SLURM may do so up to 60 s earlier
+MARGIN = 300  # s before the end of a job at which its driver is told
+EARLY = 60  # s by which SLURM may tell it earlier
 POLL = 0.2  # s between two looks at the command
 ANSWER_WITHIN = 30.0  # s that SLURM may take
 TRIES, PAUSE = 4, 5.0  # to submit a successor: a busy SLURM refuses for a moment; s between them
@@ -106,8 +107,11 @@ class DriverSettings(BaseModel):
     @model_validator(mode="after")
     def _ends_before_its_end(self) -> "DriverSettings":
         limit = seconds_of(self.walltime)
-        if limit is not None and self.notice >= limit:
-            raise ValueError(f"a margin of {self.notice} s in a walltime of {limit} s leaves no time to compute")
+        if limit is not None and self.notice + EARLY >= limit:
+            raise ValueError(
+                f"a margin of {self.notice} s, and {EARLY} s by which SLURM may be early, leave nothing of a walltime "
+                f"of {limit} s"
+            )
         return self
 
     @property
@@ -359,7 +363,7 @@ def _why_no_successor(status: int, notices: _Notices, *, stored: bool, last: boo
     """Say why no job follows; nothing if one does."""
     reasons = {
         f"the command {FINAL.get(status)}": status in FINAL,
-        "the job was cancelled": notices.cancelled,
+        "the job was cancelled; if it was preempted, SLURM starts it again": notices.cancelled,
         f"the command failed (status {status}); its last lines say why": not notices.end_nears,
         "nothing was stored in this job, so that nothing would be in another; give more walltime, or look "
         "whether the workers' jobs begin at all": not stored,
