@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +35,7 @@ POLL = 0.2  # s between two looks at the command
 ANSWER_WITHIN = 30.0  # s that SLURM may take
 TRIES, PAUSE = 4, 5.0  # to submit a successor: a busy SLURM refuses for a moment; s between them
 LIVING = "--states=PENDING,CONFIGURING,RUNNING,SUSPENDED"  # not COMPLETING: nothing comes of such a job any more
-INTERRUPTED = 130  # status of a command that was ended in good order
+INTERRUPTED = {130, 143}  # statuses of a command that was ended in good order, by SIGINT or SIGTERM
 FINAL = {0: "is finished", 2: "is refused, and would be again"}  # statuses that no successor would change
 
 
@@ -217,7 +216,9 @@ def start_chain(settings: DriverSettings, command: Sequence[str], folder: Path) 
     ClusterError
         There is no SLURM here, it refuses the job, or a chain of this command is under way.
     """
-    _check_slurm()
+    from mesodask.compute.slurm import check_commands  # imports dask_jobqueue, which a running driver need not
+
+    check_commands()
     queued = _ask("squeue", "--noheader", f"--name={job_name(command)}", "--format=%A %T", LIVING).split("\n")[0]
     if queued:
         raise ClusterError(
@@ -241,15 +242,6 @@ def submit(script: Path, number: int, after: str | None = None) -> str:
     wait = [f"--dependency=afterany:{after}"] if after else []
     answer = _ask("sbatch", "--parsable", *wait, str(script), str(number))
     return answer.split(";")[0]
-
-
-def _check_slurm() -> None:
-    missing = [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]
-    if missing:
-        raise ClusterError(
-            f"there is no {', '.join(missing)} on this machine; submit on a node of a SLURM cluster that may submit "
-            "jobs, or run the command here, without submit"
-        )
 
 
 def _ask(*command: str) -> str:
@@ -337,7 +329,7 @@ def drive(command: Sequence[str], *, script: Path, number: int, most: int, margi
     if handed_over:
         return 0
     # a command that was ended for the walltime is not done
-    return 1 if notices.end_nears and status == INTERRUPTED else status
+    return 1 if notices.end_nears and status in INTERRUPTED else status
 
 
 def _watch(child: subprocess.Popen, notices: _Notices, margin: float) -> int:
