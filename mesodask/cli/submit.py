@@ -22,7 +22,7 @@ asked = options.many(
 )
 
 
-@click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.command()
 @click.argument("what", nargs=-1, required=True, metavar="CONFIG | -- COMMAND [OPTION]...", type=click.UNPROCESSED)
 @asked
 @click.option("--jobs-dir", type=options.FOLDER, help="For script and logs; CONFIG without its ending, plus .jobs.")
@@ -34,11 +34,18 @@ def submit(
     """Submit a command's driver as a SLURM batch job.
 
     When its walltime nears, the job ends in good order and submits the next one, until the command is finished. No job
-    follows one that failed, was cancelled or stored nothing. CONFIG is a YAML file with the keys command, options,
-    driver and cluster.
+    follows one that failed, was cancelled or stored nothing. The options here are those of the driver's job; those of
+    the workers' jobs belong to the command.
 
-    Example: mesodask submit --walltime 1-00:00:00 -- ndc --subject SP072 --one ~/one
-    """
+    Example: mesodask submit --walltime 1-00:00:00 -- ndc --subject SP072 --one ~/one --cluster slurm --workers 20
+
+    \b
+    CONFIG is a YAML file that says the same:
+        command: ndc
+        options: {subject: SP072, one: ~/one, targets: [choice, block]}
+        driver: {walltime: 1-00:00:00, memory: 4 GiB, queue: long}
+        cluster: {kind: slurm, workers: 20, walltime: 04:00:00}
+    """  # noqa: D301
     from mesodask.cli.submission import check_command, check_driver, read_submission
     from mesodask.compute import batch
 
