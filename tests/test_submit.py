@@ -48,7 +48,7 @@ options:
   rerun: true
   figure: null
 driver:
-  walltime: 04:00:00
+  walltime: 12:00:00
   memory: 8 GB
   queue: long
   job_extra: ["--constraint=avx2", "--nice"]
@@ -64,13 +64,13 @@ def test_a_file_and_a_command_line_say_the_same(
     of_file = printed(capsys, "analysis.yaml")
     command = ["ndc", "--subject=SP072", "--one=/home/me/one", "--targets=choice,block", "--ks=8,16", "--C=0.5",
                "--no-equalize-trials", "--rerun"]  # fmt: skip
-    by_hand = printed(capsys, "--walltime", "04:00:00", "--memory", "8 GB", "--queue", "long", "--job-extra",
+    by_hand = printed(capsys, "--walltime", "12:00:00", "--memory", "8 GB", "--queue", "long", "--job-extra",
                       "--constraint=avx2", "--job-extra=--nice", "--jobs-dir", tmp_path / "analysis.jobs", "--",
                       *command)  # fmt: skip
     assert of_file == by_hand
     assert of_file[-1].endswith(f'--number="${{1:-1}}" -- {" ".join(command)}')
     asked = {line.removeprefix("#SBATCH --") for line in of_file if line.startswith("#SBATCH")}
-    assert {"time=04:00:00", "signal=B:USR1@300", "partition=long", "mem=7630M", "cpus-per-task=1", "nice",
+    assert {"time=12:00:00", "signal=B:USR1@300", "partition=long", "mem=7630M", "cpus-per-task=1", "nice",
             "constraint=avx2", f"chdir={tmp_path}", "requeue"} <= asked  # fmt: skip
     assert list(tmp_path.iterdir()) == [tmp_path / "analysis.yaml"]
     shorter = printed(capsys, "analysis.yaml", "--walltime=10")
@@ -110,15 +110,15 @@ def test_arguments_stand_behind_the_options(tmp_path: Path, capsys: pytest.Captu
         (("ks: [8, 16]", "ks: {8: 16}"), "line 6: options.ks: expected a value or a list of values, found {8: 16}"),
         (("[choice, block]", "choise"), "did you mean 'choice'?"),
         (("rerun: true", "rerun: 3"), "line 9: options.rerun: expected true or false, found 3"),
-        (("walltime: 04:00:00", "waltime: 04:00:00"), "line 12: driver.waltime: no such key; did you mean 'walltime'?"),
+        (("walltime: 12:00:00", "waltime: 12:00:00"), "line 12: driver.waltime: no such key; did you mean 'walltime'?"),
         (
-            ("walltime: 04:00:00", "walltime: four"),
+            ("walltime: 12:00:00", "walltime: four"),
             "line 12: driver.walltime: walltime: 'four'; expected e.g. 04:00:00",
         ),
         (("memory: 8 GB", "memory: much"), "line 13: driver.memory: expected an amount such as '4 GiB', found 'much'"),
         (
-            ("queue: long", "margin: 20000"),
-            "line 11: driver: a margin of 20000 s, and 60 s by which SLURM may be early, leave nothing",
+            ("queue: long", "margin: 50000"),
+            "line 11: driver: a margin of 50000 s, and 60 s by which SLURM may be early, leave nothing",
         ),
         (("queue: long", "cores: 0"), "line 14: driver.cores: Input should be greater than or equal to 1, found 0"),
         (('"--nice"', '"nice"'), "line 15: driver.job_extra: 'nice' is no option of sbatch"),
@@ -200,11 +200,12 @@ def driven(program: str, notice: signal.Signals | None, tmp_path: Path, *, numbe
         (SHORT.format("", 0) + STORE, signal.SIGUSR1, (0, "")),  # finished just then
         (SHORT.format("", 2) + STORE, signal.SIGUSR1, (2, "")),
         (SHORT.format("", 143) + STORE, signal.SIGTERM, (143, "")),  # scancel
+        (SHORT.format("os.kill(os.getppid(), 15)", 143) + STORE, signal.SIGUSR1, (1, "")),  # scancel after the notice
         ("import pathlib, os, time, sys\n" + STORE, None, (0, "")),
         ("import pathlib, os, time, sys\n" + STORE + "sys.exit(1)\n", None, (1, "")),
         ("import pathlib, os, time, sys\n" + STORE + "os.kill(os.getpid(), 9)\n", None, (137, "")),
     ],
-    ids=["hands over", "no progress", "finished", "refused", "cancelled", "done", "failed", "killed"],
+    ids=["hands over", "no progress", "finished", "refused", "cancelled", "cancelled late", "done", "failed", "killed"],
 )
 def test_who_is_succeeded(
     program: str, notice: signal.Signals | None, expected: tuple[int, str], tmp_path: Path,
@@ -215,7 +216,7 @@ def test_who_is_succeeded(
     assert driven(program, notice, tmp_path) == expected
 
 
-def test_the_last_job_allowed_a_refused_one_and_a_deaf_command(
+def test_the_last_job_a_refused_one_a_cancelled_one_and_a_deaf_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -229,6 +230,9 @@ def test_the_last_job_allowed_a_refused_one_and_a_deaf_command(
     assert (status, submitted.count("job.sh 2\n")) == (1, batch.TRIES)
     assert "no such account" in caplog.text
     (tmp_path / "submitted").unlink()
+    scancel_meanwhile = "kill -TERM $PPID; sleep 0.5; echo 77"
+    status, submitted = driven(handing_over, signal.SIGUSR1, tmp_path, sbatch=scancel_meanwhile)
+    assert (status, submitted.splitlines()[1:]) == (1, ["cancelled 77"])
     deaf = SHORT.format("time.sleep(60)", 0) + STORE
     assert driven(deaf, signal.SIGUSR1, tmp_path, margin=2.0)[0] == 0
     assert "the command does not end; it is killed" in caplog.text

@@ -42,7 +42,7 @@ class Submission(BaseModel):
 
 
 class _AsWritten(yaml.SafeLoader):
-    """YAML 1.1 reads ``04:00:00`` as a number to the base of 60."""
+    """Takes times as they are written: YAML 1.1 reads ``12:00:00`` as a number to the base of 60."""
 
 
 def _as_written(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:

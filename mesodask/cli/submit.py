@@ -37,7 +37,7 @@ def submit(
     follows one that failed, was cancelled or stored nothing. The options here are those of the driver's job; those of
     the workers' jobs belong to the command.
 
-    Example: mesodask submit --walltime 1-00:00:00 -- ndc --subject SP072 --one ~/one --cluster slurm --workers 20
+    Example: mesodask submit --walltime 1-12 -- ndc --subject SP072 --one ~/one
 
     \b
     CONFIG is a YAML file that says the same:
