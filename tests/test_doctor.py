@@ -73,6 +73,11 @@ def test_a_machine_that_is_ready(copy: SimulatedSubject, home: Path, capsys: pyt
     assert tree(home) == []
 
 
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--help"]) == 0
+    assert "Example: mesodask doctor --one ~/one" in capsys.readouterr().out
+
+
 def test_an_error_is_status_1(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--cache-dir", str(home)]) == 1
     captured = capsys.readouterr()

@@ -123,6 +123,7 @@ def test_arguments_stand_behind_the_options(tmp_path: Path, capsys: pytest.Captu
         (("queue: long", "cores: 0"), "line 14: driver.cores: Input should be greater than or equal to 1, found 0"),
         (('"--nice"', '"nice"'), "line 15: driver.job_extra: 'nice' is no option of sbatch"),
         (("driver:", "cluster: {kindd: slurm}\ndriver:"), "line 11: cluster.kindd: no such key"),
+        (("queue: long", "memory: 9 GB"), "line 14: driver.memory is there already, in line 13"),
         (("command: ndc", "command: [ndc"), "cannot be read as YAML"),
     ],
 )

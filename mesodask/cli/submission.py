@@ -67,14 +67,14 @@ class Source:
         return f"{where}: {'.'.join(map(str, key))}: {message}"
 
 
-def read_submission(path: Path, driver: Mapping[str, Any], group: click.Group) -> tuple[list[str], DriverSettings]:
+def read_submission(path: Path, driver: dict[str, Any], group: click.Group) -> tuple[list[str], DriverSettings]:
     """Read a submission file.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
-    driver : mapping
+    driver : dict
         Settings of the driver's job that take the place of the file's.
     group : click.Group
         The commands there are.
@@ -91,8 +91,8 @@ def read_submission(path: Path, driver: Mapping[str, Any], group: click.Group) -
         The file cannot be read, or a key or value is not allowed; each fault has its line.
     """
     content, source = _parse(path)
-    if driver:
-        content["driver"] = {**(content.get("driver") or {}), **driver}
+    if driver and isinstance(in_file := content.get("driver") or {}, dict):
+        content["driver"] = in_file | driver
     try:
         submission = Submission.model_validate({name: part for name, part in content.items() if part is not None})
     except ValidationError as error:
@@ -108,7 +108,7 @@ def read_submission(path: Path, driver: Mapping[str, Any], group: click.Group) -
     return words, submission.driver
 
 
-def check_driver(driver: Mapping[str, Any]) -> DriverSettings:
+def check_driver(driver: dict[str, Any]) -> DriverSettings:
     """Check settings of a driver's job that come from the command line.
 
     Raises
@@ -117,7 +117,7 @@ def check_driver(driver: Mapping[str, Any]) -> DriverSettings:
         A value is not allowed.
     """
     try:
-        return DriverSettings.model_validate(dict(driver))
+        return DriverSettings.model_validate(driver)
     except ValidationError as error:
         raise SettingsError("\n".join(_faults(error, Source("mesodask submit", {})))) from None
 
@@ -147,7 +147,14 @@ def _parse(path: Path) -> tuple[dict[str, Any], Source]:
         raise SettingsError(f"{path}: cannot be read as YAML ({error})") from None
     if not isinstance(content, dict) or node is None:
         raise SettingsError(f"{path}: expected keys with values, such as 'command: ndc'")
-    return content, Source(str(path), dict(_lines(node)))
+    lines: dict[Key, int] = {}
+    for key, line in _lines(node):
+        if key in lines:
+            raise SettingsError(
+                f"{path}, line {line}: {'.'.join(map(str, key))} is there already, in line {lines[key]}"
+            )
+        lines[key] = line
+    return content, Source(str(path), lines)
 
 
 def _lines(node: yaml.Node, key: Key = ()) -> Iterable[tuple[Key, int]]:
