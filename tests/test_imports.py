@@ -52,6 +52,7 @@ RANK = {
     "pairs": 14,
     "generalization": 14,
     "demo": 14,
+    "doctor": 14,
     "cli": 15,
     "__main__": 16,
 }

@@ -10,10 +10,12 @@ from mesodask.cli import options
 from mesodask.cli.cluster import cluster
 from mesodask.cli.contents import list_contents, rm
 from mesodask.cli.cross_session import cross_session
+from mesodask.cli.doctor import doctor
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.progress import Stages
 from mesodask.cli.status import status, summary
+from mesodask.cli.submit import drive, submit
 from mesodask.cli.track import track
 
 
@@ -136,6 +138,7 @@ def plot(run: Path, figure: Path) -> None:
 
 ALL = (
     demo,
+    doctor,
     simulate,
     mirror,
     embed,
@@ -149,4 +152,6 @@ ALL = (
     list_contents,
     rm,
     cluster,
+    submit,
+    drive,
 )

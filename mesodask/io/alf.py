@@ -164,6 +164,11 @@ def subject_sessions(one: Any, subject: str) -> list[SessionInfo]:
     return in_date_order([session_info(one, str(eid)) for eid in eids])
 
 
+def all_sessions(one: Any) -> list[SessionInfo]:
+    """List the sessions of the ONE tables."""
+    return [session_info(one, str(eid)) for eid in one._cache["sessions"].index]
+
+
 def in_date_order(sessions: list[SessionInfo]) -> list[SessionInfo]:
     """Sort sessions by (date, number)."""
     return sorted(sessions, key=lambda info: (info.date, info.number, info.eid))
