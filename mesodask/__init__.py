@@ -20,6 +20,8 @@ run_status                    what of a run is done, failed, skipped and left, a
 summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
+plot_raster                   a session's activity in Rastermap order, with the wheel
+plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
 ============================  ==========================================================================
@@ -47,7 +49,9 @@ _HOME_OF = {
     "write_csv": "summary_tables",
     "run_status": "status",
     "plot_ndc": "figures",
+    "plot_raster": "figures",
     "plot_tracking": "figures",
+    "plot_xyz": "figures",
     "simulate_subject": "simulate",
 }
 
@@ -59,7 +63,9 @@ __all__ = [
     "neuron_dropping_curves",
     "pairwise_curves",
     "plot_ndc",
+    "plot_raster",
     "plot_tracking",
+    "plot_xyz",
     "run_status",
     "simulate_subject",
     "summarize",
@@ -72,7 +78,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mesodask.features import trial_features
-    from mesodask.figures import plot_ndc, plot_tracking
+    from mesodask.figures import plot_ndc, plot_raster, plot_tracking, plot_xyz
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.pairs import pairwise_curves
     from mesodask.session_choice import best_session_subsets, consecutive_pairs

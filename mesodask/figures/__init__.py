@@ -1,6 +1,8 @@
 """Datasets -> matplotlib figures. Nothing is shown, and nothing is saved unless asked."""
 
 from mesodask.figures.ndc import plot_ndc
+from mesodask.figures.raster import plot_raster
+from mesodask.figures.space import plot_xyz
 from mesodask.figures.tracking import plot_tracking
 
-__all__ = ["plot_ndc", "plot_tracking"]
+__all__ = ["plot_ndc", "plot_raster", "plot_tracking", "plot_xyz"]
