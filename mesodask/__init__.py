@@ -20,6 +20,8 @@ run_status                    what of a run is done, failed, skipped and left, a
 summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
+plot_k_star                   k* over days
+sparseness, plot_sparseness   how sparse a population's activity is, by event window and by trial
 plot_raster                   a session's activity in Rastermap order, with the wheel
 plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
@@ -48,11 +50,14 @@ _HOME_OF = {
     "summary_table": "summary_tables",
     "write_csv": "summary_tables",
     "run_status": "status",
+    "plot_k_star": "figures",
     "plot_ndc": "figures",
     "plot_raster": "figures",
+    "plot_sparseness": "figures",
     "plot_tracking": "figures",
     "plot_xyz": "figures",
     "simulate_subject": "simulate",
+    "sparseness": "population_sparseness",
 }
 
 __all__ = [
@@ -62,12 +67,15 @@ __all__ = [
     "load_or_embed",
     "neuron_dropping_curves",
     "pairwise_curves",
+    "plot_k_star",
     "plot_ndc",
     "plot_raster",
+    "plot_sparseness",
     "plot_tracking",
     "plot_xyz",
     "run_status",
     "simulate_subject",
+    "sparseness",
     "summarize",
     "summary_table",
     "track_neurons",
@@ -78,9 +86,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mesodask.features import trial_features
-    from mesodask.figures import plot_ndc, plot_raster, plot_tracking, plot_xyz
+    from mesodask.figures import plot_k_star, plot_ndc, plot_raster, plot_sparseness, plot_tracking, plot_xyz
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.pairs import pairwise_curves
+    from mesodask.population_sparseness import sparseness
     from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed
     from mesodask.simulate import simulate_subject

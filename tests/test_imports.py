@@ -43,6 +43,8 @@ RANK = {
     "run_sessions": 11,
     "forecast": 12,
     "ndc": 13,
+    "event_windows": 6,
+    "population_sparseness": 14,
     "pairs": 14,
     "demo": 14,
     "cli": 15,

@@ -10,7 +10,9 @@ import platformdirs
 from mesodask.cli import options
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
+from mesodask.cli.plot import plot
 from mesodask.cli.progress import Stages
+from mesodask.cli.sparseness import sparseness
 from mesodask.cli.status import status, summary
 from mesodask.cli.track import track
 
@@ -119,17 +121,4 @@ def _workers(n: int | None) -> AbstractContextManager[Any]:
     return local_client(n)
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("figure", type=click.Path(dir_okay=False, path_type=Path))
-def plot(run: Path, figure: Path) -> None:
-    """Draw the curves of RUN (a run store) into FIGURE.
-
-    Example: mesodask plot ~/one/meso/decoding/SP072_2025-01-13_2025-01-16_4_0123abcd.zarr ndc.png
-    """
-    from mesodask.summary import summarize
-
-    options.draw(summarize(run), figure)
-
-
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, sparseness, plot)
