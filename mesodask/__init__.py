@@ -23,6 +23,10 @@ summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_cross_session            a cross-session run by date; plot_generalization_matrix where each was trained on
+plot_k_star                   k* over days
+sparseness, plot_sparseness   how sparse a population's activity is, by event window and by trial
+plot_raster                   a session's activity in Rastermap order, with the wheel
+plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 start_cluster                 Dask workers: on this machine, on SLURM, or some that run already
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
@@ -52,12 +56,17 @@ _HOME_OF = {
     "summary_table": "summary_tables",
     "write_csv": "summary_tables",
     "run_status": "status",
+    "plot_k_star": "figures",
     "plot_ndc": "figures",
     "plot_cross_session": "figures",
     "plot_generalization_matrix": "figures",
     "plot_tracking": "figures",
     "start_cluster": "compute.cluster",
+    "plot_raster": "figures",
+    "plot_sparseness": "figures",
+    "plot_xyz": "figures",
     "simulate_subject": "simulate",
+    "sparseness": "population_sparseness",
 }
 
 __all__ = [
@@ -71,10 +80,15 @@ __all__ = [
     "pairwise_curves",
     "plot_cross_session",
     "plot_generalization_matrix",
+    "plot_k_star",
     "plot_ndc",
+    "plot_raster",
+    "plot_sparseness",
     "plot_tracking",
+    "plot_xyz",
     "run_status",
     "simulate_subject",
+    "sparseness",
     "start_cluster",
     "summarize",
     "summary_table",
@@ -88,10 +102,20 @@ if TYPE_CHECKING:
     from mesodask.compute.cluster import start_cluster
     from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
-    from mesodask.figures import plot_cross_session, plot_generalization_matrix, plot_ndc, plot_tracking
+    from mesodask.figures import (
+        plot_cross_session,
+        plot_generalization_matrix,
+        plot_k_star,
+        plot_ndc,
+        plot_raster,
+        plot_sparseness,
+        plot_tracking,
+        plot_xyz,
+    )
     from mesodask.generalization import cross_session
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.pairs import pairwise_curves
+    from mesodask.population_sparseness import sparseness
     from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed
     from mesodask.simulate import simulate_subject
