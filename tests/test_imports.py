@@ -45,6 +45,7 @@ RANK = {
     "pairs": 14,
     "demo": 14,
     "cli": 15,
+    "compat": 15,
     "__main__": 16,
 }
 ONLY_IN = {
