@@ -23,6 +23,10 @@ summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
+original_cache                a session as the dictionary that the original scripts cached
+import_session_cache          such a dictionary -> a session store
+import_original               any file of the original scripts -> a store
+imported_summary              curves of such files in the form of a summary
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
 ============================  ==========================================================================
 
@@ -52,6 +56,10 @@ _HOME_OF = {
     "run_status": "status",
     "plot_ndc": "figures",
     "plot_tracking": "figures",
+    "original_cache": "originals",
+    "import_session_cache": "originals",
+    "import_original": "imported",
+    "imported_summary": "imported_views",
     "simulate_subject": "simulate",
 }
 
@@ -60,9 +68,13 @@ __all__ = [
     "consecutive_pairs",
     "cross_session",
     "cross_session_table",
+    "import_original",
+    "import_session_cache",
+    "imported_summary",
     "k_star",
     "load_or_embed",
     "neuron_dropping_curves",
+    "original_cache",
     "pairwise_curves",
     "plot_ndc",
     "plot_tracking",
@@ -81,7 +93,10 @@ if TYPE_CHECKING:
     from mesodask.features import trial_features
     from mesodask.figures import plot_ndc, plot_tracking
     from mesodask.generalization import cross_session
+    from mesodask.imported import import_original
+    from mesodask.imported_views import imported_summary
     from mesodask.ndc import neuron_dropping_curves
+    from mesodask.originals import import_session_cache, original_cache
     from mesodask.pairs import pairwise_curves
     from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed

@@ -9,6 +9,7 @@ import platformdirs
 
 from mesodask.cli import options
 from mesodask.cli.cross_session import cross_session
+from mesodask.cli.import_ import import_originals
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.progress import Stages
@@ -139,4 +140,4 @@ def plot(run: Path, figure: Path) -> None:
         options.draw(summarize(store), figure)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, cross_session, status, summary, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, cross_session, status, summary, plot, import_originals)

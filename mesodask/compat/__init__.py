@@ -20,6 +20,10 @@ from mesodask.compat.chronic import (
     match_tracked_indices_across_sessions,
     pairwise_shared_indices_for_animal,
 )
+from mesodask.compat.cross_session import (
+    plot_cross_session_train_first_test_rest,
+    run_cross_session_train_first_test_rest,
+)
 from mesodask.compat.curve import NDCResult, neuron_dropping_curve
 from mesodask.compat.decode import build_trial_features, neuron_dropping_curves_cached
 from mesodask.compat.meso import load_or_embed
@@ -36,5 +40,7 @@ __all__ = [
     "neuron_dropping_curve",
     "neuron_dropping_curves_cached",
     "pairwise_shared_indices_for_animal",
+    "plot_cross_session_train_first_test_rest",
+    "run_cross_session_train_first_test_rest",
     "store_rows",
 ]
