@@ -270,8 +270,12 @@ def _cross_session_dataset(stored: StoredCrossSession, target: str) -> xr.Datase
             accuracy[i], null_mean[i], n_trials[i] = test.accuracy, test.null_mean, test.n_trials
             null[i, : len(test.null)], p_value[i] = test.null, test.p_value
     variables: dict[str, Any] = {
-        "session": stored.eids, "date": stored.dates, "accuracy": accuracy, "null_mean": null_mean, "n_trials": n_trials,
-    }  # fmt: skip
+        "session": stored.eids,
+        "date": stored.dates,
+        "accuracy": accuracy,
+        "null_mean": null_mean,
+        "n_trials": n_trials,
+    }
     if stored.folds.get(target):
         variables["fold_accuracy"] = stored.folds[target]
     if n_null:

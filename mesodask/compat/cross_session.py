@@ -122,7 +122,7 @@ def run_cross_session_train_first_test_rest(
     >>> [record["acc"] for record in payload["results"]["choice"]]  # doctest: +SKIP
     """
     one = alf.connect(one)
-    narrowing = {"roicat_root": roicat_root, "neurons_only": filter_neurons}
+    narrowing: dict[str, Any] = {"roicat_root": roicat_root, "neurons_only": filter_neurons}
     if eid_train is None and eid_test is None:
         best = session_choice.best_session_subsets(subject, one=one, sizes=[min_sessions], **narrowing)
         eids, fewest = session_choice.subset_eids(best, min_sessions), min_k_shared

@@ -26,6 +26,7 @@ MODULES = ("meso_decode", "meso_decode2", "pilot_analyses.meso_decode", "__main_
 STAND_INS: StandIns = {(module, "NDCResult"): dict for module in MODULES}
 LARGEST_JSON = 100_000_000  # bytes; a payload has a few thousand
 MOST_SESSIONS = 1000
+METRICS = ("auc", "accuracy")
 TRAINING = ("train", "train_session_cv")  # what a record of the training session calls itself
 
 
@@ -220,12 +221,13 @@ def read_curves(path: str | Path) -> StoredCurves:
 
 def _curve(eid: str, session: Entries) -> tuple[StoredCurve, str]:
     """Read the curve of one session, and its metric."""
+    eid = session.eid(eid)
     result, meta = session.entries("result"), session.entries("meta")
     ks = result.sizes("ks")
     scores = _scores(result, "scores", ks)
     null = _scores(result, "shuffled", ks) if "shuffled" in result else {}
     curve = StoredCurve(
-        eid=session.eid(eid),
+        eid=eid,
         date=meta.text("date", ""),
         subject=meta.text("subject", ""),
         scores=scores,
@@ -235,7 +237,10 @@ def _curve(eid: str, session: Entries) -> tuple[StoredCurve, str]:
         performance=meta.number("performance", np.nan),
         about=meta.plain("event", "win", "equalize_trials", "n_shared", "ks_max"),
     )
-    return curve, result.text("metric")
+    metric = result.text("metric")
+    if metric not in METRICS:
+        raise result.wrong("metric", repr(metric), " or ".join(METRICS))
+    return curve, metric
 
 
 def _scores(result: Entries, key: str, ks: list[int]) -> dict[int, StoredScores]:
