@@ -26,7 +26,7 @@ from mesodask.compat.cross_session import (
 )
 from mesodask.compat.curve import NDCResult, neuron_dropping_curve
 from mesodask.compat.decode import build_trial_features, neuron_dropping_curves_cached
-from mesodask.compat.meso import load_or_embed
+from mesodask.compat.meso import load_or_embed, plot_raster, plot_xyz
 from mesodask.compat.rows import store_rows
 from mesodask.compat.win_times import get_win_times
 
@@ -41,6 +41,8 @@ __all__ = [
     "neuron_dropping_curves_cached",
     "pairwise_shared_indices_for_animal",
     "plot_cross_session_train_first_test_rest",
+    "plot_raster",
+    "plot_xyz",
     "run_cross_session_train_first_test_rest",
     "store_rows",
 ]
