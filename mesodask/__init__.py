@@ -22,6 +22,8 @@ run_status                    what of a run is done, failed, skipped and left, a
 summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
+plot_raster                   a session's activity in Rastermap order, with the wheel
+plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 original_cache                a session as the dictionary that the original scripts cached
 import_session_cache          such a dictionary -> a session store
@@ -55,7 +57,9 @@ _HOME_OF = {
     "write_csv": "summary_tables",
     "run_status": "status",
     "plot_ndc": "figures",
+    "plot_raster": "figures",
     "plot_tracking": "figures",
+    "plot_xyz": "figures",
     "original_cache": "originals",
     "import_session_cache": "originals",
     "import_original": "imported",
@@ -77,7 +81,9 @@ __all__ = [
     "original_cache",
     "pairwise_curves",
     "plot_ndc",
+    "plot_raster",
     "plot_tracking",
+    "plot_xyz",
     "run_status",
     "simulate_subject",
     "summarize",
@@ -91,7 +97,7 @@ __all__ = [
 if TYPE_CHECKING:
     from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
-    from mesodask.figures import plot_ndc, plot_tracking
+    from mesodask.figures import plot_ndc, plot_raster, plot_tracking, plot_xyz
     from mesodask.generalization import cross_session
     from mesodask.imported import import_original
     from mesodask.imported_views import imported_summary
