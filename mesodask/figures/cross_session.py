@@ -24,6 +24,7 @@ PANEL_SIZE = (4.6, 3.6)  # inches
 LETTERS_A_PANEL = 64  # of a title, over the width of one
 SMALL = 7.0  # points
 BAND, ABROAD, HOME = "0.6", "#21668d", "#c4541c"  # distinct in grey, and to colour-blind eyes
+DODGE = 0.3  # days between the sessions of one day
 MAX_P = 0.05  # a star below
 NULL_PERCENTILES = (2.5, 97.5)
 CELL, MAP_SIZE, MARGIN = 0.36, (2.6, 8.0), 1.7  # inches of a session, of a map (least and most), beside it
@@ -173,10 +174,9 @@ def _datasets(run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset, *, matri
     datasets: dict[str, xr.Dataset]
     if isinstance(run, xr.Dataset):
         datasets = {str(run.attrs.get("target", "")): run}
-    elif isinstance(run, Mapping):
-        datasets = dict(run.items())
     else:
-        datasets = dict(run.datasets())
+        by_target: Any = run if isinstance(run, Mapping) else run.datasets()
+        datasets = dict(by_target)
     if not datasets:
         raise DataError("the run has no target to plot; let it compute one first")
     for target, dataset in datasets.items():
@@ -257,7 +257,9 @@ def _places(dataset: xr.Dataset, x: XAxis) -> np.ndarray:
     if x == "date":
         return np.arange(dataset.sizes["session"], dtype=float)
     days = [date.fromisoformat(str(day)) for day in dataset["date"].values]
-    return np.array([float((day - days[0]).days) for day in days])
+    # sessions of one day stand side by side, within it
+    offsets = [min(DODGE * days[:i].count(day), 0.9) for i, day in enumerate(days)]
+    return np.array([(day - days[0]).days + offset for day, offset in zip(days, offsets, strict=True)])
 
 
 def _draw_band(panel: Axes, places: np.ndarray, null: np.ndarray) -> None:
@@ -291,30 +293,35 @@ def _days_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset) -> None:
     bottom = low - 0.16 * (high - low)  # room of their own for the numbers
     panel.set_ylim(bottom, high)
     step = 1.1 * span * SMALL * 1.25 * POINT / (0.8 * PANEL_SIZE[0])
-    for place, n in zip(_apart(places, step), dataset["n_trials"].values, strict=True):
+    every = max(1, int(np.ceil(len(places) * step / span)))
+    apart = _apart(places[::every], step, (float(places[0]), float(places[0]) + span))
+    for place, n in zip(apart, dataset["n_trials"].values[::every], strict=True):
         panel.text(place, bottom + 0.02 * (high - bottom), str(n), rotation=90, ha="center", va="bottom",
                    fontsize=SMALL, color="0.35")  # fmt: skip
 
 
-def _apart(places: np.ndarray, step: float) -> np.ndarray:
-    """Move increasing places apart by at least `step`, each group that is too close about its own mean.
+def _apart(places: np.ndarray, step: float, limits: tuple[float, float]) -> np.ndarray:
+    """Move increasing places apart by at least `step`, each group that is too close about its mean, within limits.
 
     Examples
     --------
-    >>> _apart(np.array([0.0, 4.0, 4.5]), 1.0).tolist()
+    >>> _apart(np.array([0.0, 4.0, 4.5]), 1.0, (0.0, 9.0)).tolist()
     [0.0, 3.75, 4.75]
+    >>> _apart(np.array([0.0, 0.0, 9.0, 9.0]), 1.0, (0.0, 9.0)).tolist()
+    [0.0, 1.0, 8.0, 9.0]
     """
     groups: list[list[float]] = []
     for place in places:
         groups.append([float(place)])
-        while len(groups) > 1 and _centres(groups[-1], step)[0] < _centres(groups[-2], step)[-1] + step:
+        while len(groups) > 1 and _row(groups[-1], step, limits)[0] < _row(groups[-2], step, limits)[-1] + step:
             last = groups.pop()
             groups[-1] += last
-    return np.concatenate([_centres(group, step) for group in groups])
+    return np.concatenate([_row(group, step, limits) for group in groups])
 
 
-def _centres(group: list[float], step: float) -> np.ndarray:
-    return np.mean(group) + step * (np.arange(len(group)) - (len(group) - 1) / 2)
+def _row(group: list[float], step: float, limits: tuple[float, float]) -> np.ndarray:
+    half = step * (len(group) - 1) / 2
+    return np.clip(np.mean(group), limits[0] + half, limits[1] - half) + np.linspace(-half, half, len(group))
 
 
 def _note_skipped(panel: Axes, dataset: xr.Dataset) -> None:
