@@ -7,7 +7,6 @@ The way of the data, one direction and no way back::
                                                   --> run store --> summary --> figures
                                                         (io)
 
-============================  ==========================================================================
 load_or_embed                 ALF files of a session -> its Zarr store, opened lazily
 track_neurons                 the same neurons across sessions, by ROICaT cluster UID
 tracking_table                which days hold together: presence, and neurons shared by each pair
@@ -24,13 +23,13 @@ summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_raster                   a session's activity in Rastermap order, with the wheel
 plot_xyz                      where its cells lie
+plot_cross_session            a cross-session run by date; plot_generalization_matrix where each was trained on
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 original_cache                a session as the dictionary that the original scripts cached
 import_session_cache          such a dictionary -> a session store
 import_original               any file of the original scripts -> a store
 imported_summary              curves of such files in the form of a summary
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
-============================  ==========================================================================
 
 Names are imported when they are first used, so that ``import mesodask`` is quick.
 """
@@ -58,6 +57,8 @@ _HOME_OF = {
     "run_status": "status",
     "plot_ndc": "figures",
     "plot_raster": "figures",
+    "plot_cross_session": "figures",
+    "plot_generalization_matrix": "figures",
     "plot_tracking": "figures",
     "plot_xyz": "figures",
     "original_cache": "originals",
@@ -80,6 +81,8 @@ __all__ = [
     "neuron_dropping_curves",
     "original_cache",
     "pairwise_curves",
+    "plot_cross_session",
+    "plot_generalization_matrix",
     "plot_ndc",
     "plot_raster",
     "plot_tracking",
@@ -97,7 +100,14 @@ __all__ = [
 if TYPE_CHECKING:
     from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
-    from mesodask.figures import plot_ndc, plot_raster, plot_tracking, plot_xyz
+    from mesodask.figures import (
+        plot_cross_session,
+        plot_generalization_matrix,
+        plot_ndc,
+        plot_raster,
+        plot_tracking,
+        plot_xyz,
+    )
     from mesodask.generalization import cross_session
     from mesodask.imported import import_original
     from mesodask.imported_views import imported_summary

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,18 @@ from mesodask.forecast import Counts, count_trials, trials_of
 from mesodask.io import alf, stores
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.numerics import nulls, seeds
-from mesodask.run_cost import COPIES, FEATURES_COMPRESSED, FILES_PER_FEATURES, FILES_PER_TARGET, WORKER_BYTES, RunCost
+from mesodask.run_cost import (
+    COPIES,
+    FEATURES_COMPRESSED,
+    FILES_PER_FEATURES,
+    FILES_PER_TARGET,
+    HOURS_TO_WAIT,
+    WORKER_BYTES,
+    RunCost,
+)
 from mesodask.run_features import whole_batches
 from mesodask.run_sessions import Analysis
 from mesodask.settings import CrossSessionSettings
-
-HOURS_TO_WAIT = 1.0
 
 
 def cost_of_cross_session(
@@ -59,24 +66,19 @@ def cost_of_cross_session(
             f"the smaller class has\n{listing}"
         )
     n_trials = max(plan.n_trials for plan in plans)
-    seconds = _seconds_of_a_fit(n_trials, n_neurons, analysis)
-    done = _stored(store, settings.targets)
-    n_scores = sum(plan.n_scores for plan in plans)
+    n_scores, done = sum(plan.n_scores for plan in plans), _stored(store, settings.targets)
     left = max(0, n_scores - done) / n_scores
-    n_fits = sum(plan.n_fits(settings) for plan in plans)
-    n_tasks = sum(plan.n_tasks(settings, analysis.decoder) for plan in plans)
-    features = sum(plan.n_sessions * (plan.n_trials * n_neurons * 4 * FEATURES_COMPRESSED) for plan in plans)
-    null_labels = sum(plan.n_sessions * whole_batches(settings.n_shuffle) * plan.n_trials / 4 for plan in plans)
-    core_seconds = left * n_fits * seconds
-    n_files = sum(plan.n_files(settings) for plan in plans)
+    n_tasks = math.ceil(left * sum(plan.n_tasks(settings, analysis.decoder) for plan in plans))
+    n_fits = left * sum(plan.n_fits(settings) for plan in plans)
+    seconds = n_fits * _seconds_of_a_fit(n_trials, n_neurons, analysis) if n_fits else 0.0
     return RunCost(
         n_scores=max(0, n_scores - done),
-        n_tasks=math.ceil(left * n_tasks),
-        core_seconds=core_seconds,
+        n_tasks=n_tasks,
+        core_seconds=seconds,
         worker_bytes=WORKER_BYTES + COPIES * n_trials * n_neurons * 8,
-        store_bytes=features + null_labels + n_scores * 8,
-        store_files=n_files,
-        n_workers=max(1, math.ceil(min(core_seconds / 3600 / HOURS_TO_WAIT, n_tasks))),
+        store_bytes=sum(plan.n_bytes(n_neurons, settings) for plan in plans),
+        store_files=sum(plan.n_files(settings) for plan in plans),
+        n_workers=max(1, min(n_tasks, math.ceil(seconds / 3600 / HOURS_TO_WAIT))),
         notes=tuple(_notes(infos, n_neurons, store, done)),
     )
 
@@ -98,14 +100,16 @@ def _stored(store: CrossSessionStore | None, targets: Sequence[str]) -> int:
     return sum(count_cross_target(store, target, [])[0].done for target in begun)
 
 
+@dataclass(frozen=True)
 class _Plan:
-    """How much there is to do of one target."""
+    """How much there is to do of one target; all is 0 where nothing can be."""
 
-    def __init__(
-        self, n_trials: int, n_sessions: int, n_training: int, n_pairs: int, n_null: int, n_models: int
-    ) -> None:
-        self.n_trials, self.n_sessions, self.n_pairs, self.n_null = n_trials, n_sessions, n_pairs, n_null
-        self.n_training, self.n_models = n_training, n_models
+    n_trials: int = 0
+    n_sessions: int = 0
+    n_training: int = 0
+    n_pairs: int = 0
+    n_null: int = 0
+    n_models: int = 0
 
     @classmethod
     def of(cls, target: str, eids: Sequence[str], counts: Counts, settings: CrossSessionSettings) -> "_Plan":
@@ -114,7 +118,7 @@ class _Plan:
         training = [eid for eid in (eids if settings.train_on == "each" else eids[:1]) if eid in decoded]
         n_pairs = len(training) * (len(decoded) - 1)
         if not n_pairs:
-            return cls(0, 0, 0, 0, 0, 0)
+            return cls()
         n_trials = 2 * (min if settings.equalize_trials else max)(decoded.values())
         n_null = min(settings.n_shuffle, nulls.max_shuffles(settings.null_of(target), n_trials))
         n_models = settings.outer_cv + (settings.transfer == "refit")
@@ -136,6 +140,13 @@ class _Plan:
         n_tested = self.n_sessions - (settings.train_on == "first") if self.n_pairs else 0
         batches = math.ceil(self.n_null / null_batch(decoder)) if settings.null_labels == "train" else 0
         return self.n_training * (self.n_models + batches) + n_tested
+
+    def n_bytes(self, n_neurons: int, settings: CrossSessionSettings) -> float:
+        """Size of features, null labels, models and scores."""
+        features = self.n_trials * n_neurons * 4 * FEATURES_COMPRESSED
+        null_labels = whole_batches(settings.n_shuffle) * self.n_trials / 4
+        models = self.n_training * self.n_models * n_neurons * 8
+        return self.n_sessions * (features + null_labels) + models + self.n_scores * 8
 
     def n_files(self, settings: CrossSessionSettings) -> int:
         """Files of the features, of the models and of the pairs."""

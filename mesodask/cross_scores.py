@@ -230,12 +230,11 @@ def null_block(block: NullBlock, settings: CrossSessionSettings) -> NullScores:
     folds = folds_of(y, block.training, settings)
     if block.decoder is not None:
         return _null_of_decoder(block, X, labels[0], folds, settings)
-    Y = np.column_stack([y, labels.T])
-    fits = _Fits.of(X, Y, folds, block.training, settings)
+    fits = _Fits.of(X, labels.T, folds, block.training, settings)
     null = np.empty((len(block.others), len(labels)))
     for row, other in enumerate(block.others):
         X_test, y_test, _ = other.load()
-        null[row] = transfer.score_decisions(fits.carried.decisions(X_test), y_test).accuracy[1:]
+        null[row] = transfer.score_decisions(fits.carried.decisions(X_test), y_test).accuracy
     return NullScores(null[:, wanted.start - first : wanted.stop - first], fits.unconverged)
 
 

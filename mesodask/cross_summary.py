@@ -24,6 +24,7 @@ CROSS_SESSION = {
     "q": Column("p after Benjamini-Hochberg over the rows whose null is valid"),
     "null_kind": Column("kind of null labels", ""),
     "null_valid": Column("whether p can be used at all"),
+    "performance": Column("share of rewarded trials among those that can be"),
     "status": Column("done, partial or skipped", ""),
     "reason": Column("why it was skipped", ""),
 }
@@ -79,11 +80,11 @@ def _table_of(target: str, dataset: xr.Dataset) -> pd.DataFrame:
     counted = np.isfinite(null).sum(axis=-1)
     mean = np.divide(np.nansum(null, axis=-1), counted, out=np.full(counted.shape, np.nan), where=counted > 0)
     kind = str(dataset.attrs["null_kind"])
+    scores = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "auc": "auc", "p": "p_value"}
     by_pair = {"null_mean": mean, "null_low": low, "null_high": high, "n_shuffles": counted} | {
-        column: pairs[name].transpose("train_session", "session").values
-        for column, name in {n: n for n in ("accuracy", "balanced_accuracy", "auc")}.items() | {("p", "p_value")}
+        column: pairs[name].transpose("train_session", "session").values for column, name in scores.items()
     }
-    of_session = {name: dataset[name].values[test] for name in ("n_trials", "status", "reason")}
+    of_session = {name: dataset[name].values[test] for name in ("n_trials", "performance", "status", "reason")}
     named = {"train_session": eids[train], "train_date": dates[train], "session": eids[test], "date": dates[test]}
     return pd.DataFrame(
         {"target": target, **named, "days": (days[test] - days[train]).astype(int), "null_kind": kind}

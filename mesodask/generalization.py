@@ -19,7 +19,7 @@ from mesodask.io.crossstore import CrossSessionStore
 from mesodask.ndc import embed_all, silent
 from mesodask.run_cost import RunCost
 from mesodask.run_driver import Progress, checked_identity
-from mesodask.run_sessions import Analysis, chosen_sessions, sources_and_prefix
+from mesodask.run_sessions import Analysis, check_masks, chosen_sessions, sources_and_prefix
 from mesodask.selection import Narrowing
 from mesodask.settings import MIN_DIMENSIONS, CrossSessionSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -113,6 +113,8 @@ def cross_session(
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     narrowing = {"roicat_root": roicat_root, "neurons_only": neurons_only, "neurons": neurons}
+    if isinstance(subject, str):
+        check_masks(trial_mask, one, "a subject")
     tracked = _tracked(subject, one, analysis.settings, min_trials, narrowing)
     eids = tracked["session"].values.tolist()
     analysis = analysis.of_sessions(eids) if isinstance(subject, str) else analysis

@@ -23,7 +23,7 @@ from mesodask.io.runstore import RunStore
 from mesodask.ndc import embed_all, silent
 from mesodask.run_cost import RunCost
 from mesodask.run_engine import Progress, Run
-from mesodask.run_sessions import Analysis, Matching, chosen_sessions, session_run
+from mesodask.run_sessions import Analysis, Matching, check_masks, chosen_sessions, session_run
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -122,7 +122,7 @@ def pairwise_curves(
     """
     analysis = Analysis.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
     one = alf.connect(one)
-    _check_masks(trial_mask, one)
+    check_masks(trial_mask, one, "many pairs")
     folder = cache.cache_folder(cache_dir, one)
     min_shared = min(analysis.settings.ks) if min_shared is None else min_shared
     matched = session_choice.consecutive_pairs(
@@ -146,15 +146,6 @@ def pairwise_curves(
             _results(matched, runs, reasons)  # what there is is drawn all the same
             raise
     return _results(matched, runs, reasons)
-
-
-def _check_masks(trial_mask: TrialMask, one: Any) -> None:
-    if trial_mask is None:
-        return
-    if not isinstance(trial_mask, Mapping):
-        raise SettingsError("trial_mask: one mask for the sessions of many pairs; give a mapping {eid: mask}")
-    for eid in trial_mask:  # of sessions that are in no pair, too
-        alf.session_info(one, eid)
 
 
 def _embed(

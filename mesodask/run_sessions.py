@@ -36,6 +36,24 @@ def chosen_sessions(eids: Sequence[str], one: Any) -> list[alf.SessionInfo]:
     return infos
 
 
+def check_masks(trial_mask: TrialMask, one: Any, of_what: str) -> None:
+    """Check that masks of sessions that are yet to be chosen are a mapping, and name sessions that there are.
+
+    Raises
+    ------
+    SettingsError
+        There is one mask for all.
+    SessionNotFoundError
+        A mask is of no session.
+    """
+    if trial_mask is None:
+        return
+    if not isinstance(trial_mask, Mapping):
+        raise SettingsError(f"trial_mask: one mask for the sessions of {of_what}; give a mapping {{eid: mask}}")
+    for eid in trial_mask:  # of sessions that are not chosen, too
+        alf.session_info(one, eid)
+
+
 @dataclass(frozen=True)
 class Analysis(Generic[S]):
     """What is done with the neurons of a run.

@@ -200,7 +200,13 @@ def longest_series(
             f"no {min_sessions} sessions of {name} share {min_shared} neurons (min_k_shared); "
             f"{best_in_words(best, min_sessions)}. Lower min_k_shared, or min_sessions"
         )
-    return subset_eids(best, int(enough.max()))
+    size = int(enough.max())
+    if best["gap"].sel(size=size) > 0:
+        logger.warning(
+            "%s: the search for the best %d sessions ran out of time, and may end elsewhere another time: give these "
+            "eids to go on with them: %s", name, size, " ".join(subset_eids(best, size)),
+        )  # fmt: skip
+    return subset_eids(best, size)
 
 
 def best_in_words(best: xr.Dataset, size: int) -> str:

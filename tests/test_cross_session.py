@@ -102,6 +102,7 @@ def test_a_stable_code_generalises_and_one_that_turns_falls_with_the_days(client
         assert (held["p_value"][1:] <= 0.02).all()
         assert np.isnan(held["p_value"].values[0])
         assert (held["accuracy"] > 0.7).all()
+        assert float(held["fold_accuracy"][held.attrs["picked_fold"]]) == float(held["fold_accuracy"].median())
         # the first day is the same, whatever comes later; the fourth, 90 degrees away, has another code
         np.testing.assert_array_equal(held["fold_accuracy"], fell["fold_accuracy"])
         assert abs(float(fell["accuracy"][3]) - 0.5) < 0.15
@@ -201,7 +202,7 @@ def test_the_whole_pipeline_by_scikit_learn(
         np.testing.assert_allclose(found["fold_accuracy"], accuracies, atol=one_trial)
         np.testing.assert_allclose(float(found["accuracy"][0]), np.mean(accuracies), atol=one_trial)
         picked = found.attrs["picked_fold"]
-        assert abs(sorted(accuracies)[1] - accuracies[picked]) <= one_trial
+        assert float(found["fold_accuracy"][picked]) == float(found["fold_accuracy"].median())
         for session in (1, 2):
             check_abroad(searches[picked], *decoded(run, target, subject.eids[session]), found.isel(session=session))
 
@@ -288,6 +289,20 @@ def test_a_decoder_of_the_users_own(cross: Cross, subject: SimulatedSubject) -> 
 
 
 # however it is computed ----------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_what_the_run_computes(cross: Cross, submitted: list[runner.Task], tmp_path: Path) -> None:
+    """Before anything is stored, when half of it is, and when all is; nothing is written."""
+    options = {"targets": ("choice", "block"), "train_on": "each", "null_labels": "train", "transfer": "refit"}
+    cost = cross(dry_run=True, **options)
+    assert not (tmp_path / "decoding").exists()
+    cross(**options | {"targets": "choice"})
+    half = cross(dry_run=True, **options)
+    cross(**options)
+    assert sum(task.label["n_scores"] for task in submitted) == cost.n_scores == 2 * half.n_scores
+    assert len(submitted) == cost.n_tasks == 2 * half.n_tasks
+    assert cost.core_seconds > half.core_seconds > 0
+    assert cross(dry_run=True, **options).n_scores == 0
 
 
 def test_what_is_finished_is_not_computed_again_and_more_is_added(
@@ -463,6 +478,10 @@ def test_nothing_to_compare_is_told(cross: Cross, subject: SimulatedSubject, sub
         ({"min_per_class": 4}, r"min_per_class is 4, too few for outer_cv=3"),
         ({"C": ()}, r"C: no value to search"),
         ({"null": "blockwise", "targets": "block"}, r"blockwise"),
+        (
+            {"eids": "SP072", "min_trials": 10, "trial_mask": np.ones(240, dtype=bool)},
+            r"one mask for the sessions of a",
+        ),
         ({"decoder": object(), "dim_k": None}, r"no method get_params"),
     ],
 )
@@ -486,6 +505,8 @@ def test_a_subject_gives_as_many_sessions_as_share_enough(cross: Cross, subject:
     two = cross("SP072", min_trials=100, min_sessions=2, min_k_shared=all_three + 1, n_shuffle=0)
     assert two.tracked().sizes["session"] == 2
     assert np.isnan(two.dataset("choice")["p_value"]).all()
+    assert cross_session_table(two)["n_shuffles"].tolist() == [0, 0]  # no null was asked for
+    assert cross_session_table(two)[["p", "q", "null_low"]].isna().all(axis=None)
 
 
 # the table and the command line ---------------------------------------------------------------------------------------
@@ -542,3 +563,6 @@ def test_command(
     assert "43/43 100%" in capsys.readouterr().out
     assert main(["summary", run.path.stem, *where]) == 0
     assert str(run.path) in capsys.readouterr().out
+    assert main(["cross-session", *subject.eids, *typed, "--x", "days", "--figure", str(tmp_path / "days.png")]) == 0
+    assert main(["plot", str(run.path), str(tmp_path / "plot.png")]) == 0
+    assert min((tmp_path / name).stat().st_size for name in ("days.png", "plot.png")) > 10_000

@@ -359,19 +359,20 @@ def inside(value: Any) -> bytes:
     return pickle.dumps(payload)
 
 
+CLASS = r"asks for meso_decode\.NDCResult"  # which no cross-session analysis has
 HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "system": (lambda m: called("posix", "system", text(f"touch {m}")), r"posix\.system"),
     "eval": (lambda m: called("builtins", "eval", text(f"open({str(m)!r}, 'w')")), r"builtins\.eval"),
-    "exec within a score": (lambda m: inside(Call(exec, f"open({str(m)!r}, 'w')")), r"builtins\.exec|asks for meso_decode\.NDCResult"),
+    "exec within a score": (lambda m: inside(Call(exec, f"open({str(m)!r}, 'w')")), rf"builtins\.exec|{CLASS}"),
     "getattr": (lambda _: called("builtins", "getattr", text("x"), text("__class__")), r"builtins\.getattr"),
     "dotted name": (lambda _: called("numpy", "core.os.system", text("true")), r"numpy\.core\.os\.system"),
     "numpy's loader": (lambda _: called("numpy", "load", text("evil.npy")), r"numpy\.load"),
     "method of the result class": (lambda _: called("meso_decode", "NDCResult.__init__"), r"NDCResult\.__init__"),
-    "call of the result class": (lambda _: called("meso_decode", "NDCResult"), r"calls meso_decode\.NDCResult|asks for meso_decode\.NDCResult"),
+    "call of the result class": (lambda _: called("meso_decode", "NDCResult"), rf"calls meso_decode\.|{CLASS}"),
     "class of the originals": (lambda _: called("meso_decode", "OnlineStats"), r"meso_decode\.OnlineStats"),
     "persistent id": (lambda _: b"\x80\x04" + text("x") + b"Q.", "BINPERSID"),
     "extension code": (lambda _: b"\x80\x04\x82\x01.", "EXT1"),
-    "endless nesting": (lambda _: b"\x80\x04" + b"(l" * 0 + b"]" + b"\x85" * 5000 + b".", "nests"),
+    "nesting": (lambda _: b"\x80\x04]" + b"\x85" * 5000 + b".", "nests"),
     "memory": (lambda _: b"\x80\x04]" + b"r\xff\xff\xff\x7f" + b".", "list of length 0"),
 }  # fmt: skip
 

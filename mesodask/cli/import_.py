@@ -37,7 +37,7 @@ def import_originals(
 
     files = find_originals(path) if path.is_dir() else [path]
     if figure is not None:
-        from mesodask.figures.ndc import checked_file
+        from mesodask.figures.saving import checked_file
 
         checked_file(figure)
     outcomes = _import_all(files, one, cache_dir, alone=not path.is_dir(), **how)
