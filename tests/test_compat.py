@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 from alyx_server import alyx_server
 from distributed import Client
+from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -458,6 +459,29 @@ def test_sessions_across_days_are_checked(mouse: SimulatedSubject) -> None:
         )
     with pytest.raises(TrackingError, match="400 wanted"):
         compat.run_cross_session_train_first_test_rest("SP072", **how)
+
+
+def test_pictures(mouse: SimulatedSubject, idx_map: dict[str, np.ndarray], tmp_path: Path) -> None:
+    eid = mouse.eids[1]
+    how = {"one": mouse.one_dir, "cache_dir": tmp_path}
+    n_cells = int(mouse.truth(eid)["is_cell"].sum())
+    raster = compat.plot_raster(eid, **how)
+    assert f"{n_cells} of 120 ROIs" in " ".join(axes.get_title(loc="left") for axes in raster.axes)
+    whole = compat.plot_raster(eid, bg="firing_rate", restr=False, restrict=idx_map[eid], **how)
+    spans = [figure.axes[1].get_xlim() for figure in (raster, whole)]
+    assert spans[0][1] - spans[0][0] == pytest.approx(60)
+    assert spans[1][1] - spans[1][0] > 600
+    saved = sorted(path.name.split("_")[-2] for path in (tmp_path / "rasters").iterdir())
+    assert saved == sorted([str(n_cells), str(len(idx_map[eid]))])
+    rank = np.empty(n_cells)
+    rank[compat.load_or_embed(eid, **how)["isort"]] = np.arange(n_cells)
+    by_rank = compat.plot_xyz(eid, **how).axes[0].collections[0]
+    assert spearmanr(by_rank.get_array(), rank).statistic == pytest.approx(1)
+    alone = compat.plot_xyz(eid, mapping="isort", restrict=idx_map[eid], axoff=True, **how)
+    assert not alone.axes[0].axison
+    assert alone.axes[0].get_legend() is not None
+    with pytest.raises(SettingsError, match="isort or regions"):
+        compat.plot_xyz(eid, mapping="depth", **how)
 
 
 # manners ----------------------------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def plot_raster(
     figure = figures.plot_raster(
         session, rows=chosen, interval=None if restr else "session", bg=background, sort=rsort and restrict is None
     )
-    regions = "_".join(np.unique(session["region"].values[chosen].astype(str)))
+    regions = "_".join(sorted(set(session["region"].values[chosen].tolist())))
     name = f"{session.attrs['eid']}_{regions[:100]}_{len(chosen)}_{session.sizes['time']}.png"
     save_figure(figure, cache.cache_folder(cache_dir, one) / "rasters" / name)
     if show:
