@@ -7,7 +7,6 @@ The way of the data, one direction and no way back::
                                                   --> run store --> summary --> figures
                                                         (io)
 
-============================  ==========================================================================
 load_or_embed                 ALF files of a session -> its Zarr store, opened lazily
 track_neurons                 the same neurons across sessions, by ROICaT cluster UID
 tracking_table                which days hold together: presence, and neurons shared by each pair
@@ -29,6 +28,10 @@ plot_raster                   a session's activity in Rastermap order, with the 
 plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 start_cluster                 Dask workers: on this machine, on SLURM, or some that run already
+original_cache                a session as the dictionary that the original scripts cached
+import_session_cache          such a dictionary -> a session store
+import_original               any file of the original scripts -> a store
+imported_summary              curves of such files in the form of a summary
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
 ============================  ==========================================================================
 
@@ -58,13 +61,17 @@ _HOME_OF = {
     "run_status": "status",
     "plot_k_star": "figures",
     "plot_ndc": "figures",
+    "plot_raster": "figures",
     "plot_cross_session": "figures",
     "plot_generalization_matrix": "figures",
     "plot_tracking": "figures",
     "start_cluster": "compute.cluster",
-    "plot_raster": "figures",
     "plot_sparseness": "figures",
     "plot_xyz": "figures",
+    "original_cache": "originals",
+    "import_session_cache": "originals",
+    "import_original": "imported",
+    "imported_summary": "imported_views",
     "simulate_subject": "simulate",
     "sparseness": "population_sparseness",
 }
@@ -74,9 +81,13 @@ __all__ = [
     "consecutive_pairs",
     "cross_session",
     "cross_session_table",
+    "import_original",
+    "import_session_cache",
+    "imported_summary",
     "k_star",
     "load_or_embed",
     "neuron_dropping_curves",
+    "original_cache",
     "pairwise_curves",
     "plot_cross_session",
     "plot_generalization_matrix",
@@ -113,7 +124,10 @@ if TYPE_CHECKING:
         plot_xyz,
     )
     from mesodask.generalization import cross_session
+    from mesodask.imported import import_original
+    from mesodask.imported_views import imported_summary
     from mesodask.ndc import neuron_dropping_curves
+    from mesodask.originals import import_session_cache, original_cache
     from mesodask.pairs import pairwise_curves
     from mesodask.population_sparseness import sparseness
     from mesodask.session_choice import best_session_subsets, consecutive_pairs

@@ -176,6 +176,34 @@ CROSS_TARGET: Schema = {
     "reason": RUN_TARGET["reason"],
 }
 
+IMPORTED_CURVES: Schema = {
+    "session": RUN_TARGET["session"],
+    "date": Variable(("session",), "str", "day of the session, ISO 8601; empty where it was not stored"),
+    "k": RUN_TARGET["k"],
+    "mean": Variable(("session", "k"), "float64", "mean score over random subsets"),
+    "sd": Variable(("session", "k"), "float64", "standard deviation of the score over random subsets"),
+    "n_resamples": Variable(("session", "k"), "int64", "random subsets"),
+    "null_mean": Variable(("session", "k"), "float64", "mean score with null labels, each on a subset of its own"),
+    "null_sd": Variable(("session", "k"), "float64", "standard deviation of these null scores"),
+    "n_shuffles": Variable(("session", "k"), "int64", "null label vectors"),
+    "ceiling": Variable(("session",), "float64", "mean score at the largest number of neurons, as stored"),
+    "n_trials": RUN_TARGET["n_trials"],
+    "performance": Variable(("session",), "float64", "share of rewarded trials, as stored"),
+    "score": Variable(("session", "k", "resample"), "float64", "score of one subset", optional=True),
+    "null_score": Variable(("session", "k", "shuffle"), "float64", "score with one null label vector", optional=True),
+}
+
+IMPORTED_CROSS_SESSION: Schema = {
+    "session": Variable(("session",), "str", "eids, the session that was trained on first"),
+    "date": IMPORTED_CURVES["date"],
+    "accuracy": Variable(("session",), "float64", "share of trials decoded right; of the first, cross-validated"),
+    "null_mean": Variable(("session",), "float64", "mean share with permuted labels; NaN where it was not stored"),
+    "n_trials": Variable(("session",), "int64", "trials decoded; 0 for a session without a result"),
+    "fold_accuracy": Variable(("fold",), "float64", "accuracy on a test fold of the first session", optional=True),
+    "null_accuracy": Variable(("session", "shuffle"), "float64", "accuracy with null labels", optional=True),
+    "p_value": Variable(("session",), "float64", "of the accuracy among these; NaN for the first", optional=True),
+}
+
 
 def validate(dataset: xr.Dataset, schema: Schema, what: str) -> xr.Dataset:
     """Hold a dataset against a schema.

@@ -57,6 +57,9 @@ RANK = {
     "demo": 14,
     "doctor": 14,
     "cli": 15,
+    "compat": 15,
+    "imported": 8,
+    "imported_views": 9,
     "__main__": 16,
 }
 ONLY_IN = {

@@ -11,6 +11,7 @@ from mesodask.cli.cluster import cluster
 from mesodask.cli.contents import list_contents, rm
 from mesodask.cli.cross_session import cross_session
 from mesodask.cli.doctor import doctor
+from mesodask.cli.import_ import import_originals
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.plot import plot
@@ -123,6 +124,7 @@ ALL = (
     doctor,
     simulate,
     mirror,
+    import_originals,
     embed,
     track,
     ndc,

@@ -75,9 +75,9 @@ def connect(one: Any = None) -> Any:
         The folder does not exist, holds no ONE tables, or no default has been set up.
     """
     if one is None:
-        return _default_one()
+        return _with_tables(_default_one())
     if not isinstance(one, (str, Path)):
-        return one
+        return _with_tables(one)
     from one.api import One
 
     folder = Path(one).expanduser()
@@ -94,6 +94,16 @@ def connect(one: Any = None) -> Any:
         return One(cache_dir=folder.resolve(), mode="local")
     except Exception as error:  # whatever ONE and pyarrow raise on a damaged table
         raise SessionNotFoundError(f"{folder}: the ONE tables cannot be read ({error})") from error
+
+
+def _with_tables(one: Any) -> Any:
+    """Let an online ONE, which asks its server for everything, know what its tables on disk say."""
+    from one.api import One
+
+    tables = Path(one._tables_dir or one.cache_dir)
+    if one.mode != "local" and len(one._cache["datasets"]) == 0 and all((tables / name).is_file() for name in TABLES):
+        One.load_cache(one)  # its own would ask the server for newer ones
+    return one
 
 
 def _default_one() -> Any:
@@ -128,8 +138,10 @@ def session_info(one: Any, eid: str) -> SessionInfo:
         key = uuid.UUID(eid)
     except ValueError as error:
         raise SessionNotFoundError(f"{eid!r} is no eid: expected 8-4-4-4-12 hexadecimal digits") from error
+    from one.api import One
+
     try:
-        path = one.eid2path(key)
+        path = One.eid2path(one, key) or one.eid2path(key)  # an online ONE's own would ask its server first
     except ValueError:  # ONE refuses UUIDs of some versions
         path = None
     if path is None:
@@ -193,7 +205,10 @@ class SessionFiles:
     def __init__(self, one: Any, eid: str) -> None:
         self._one = one
         self.info = session_info(one, eid)
-        table = one.list_datasets(uuid.UUID(self.info.eid), details=True, default_revisions_only=True)
+        key = uuid.UUID(self.info.eid)
+        known = one._cache["datasets"].index.get_level_values(0) if len(one._cache["datasets"]) else ()
+        where = "local" if key in known else None  # what stands in the tables needs no server
+        table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
         self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
         self._asked_for: dict[str, Path] = {}
 
