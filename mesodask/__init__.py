@@ -16,6 +16,8 @@ consecutive_pairs             the neurons of each two sessions that follow each 
 trial_features                session + rows -> one z-scored windowed mean a trial and neuron
 neuron_dropping_curves        score against number of neurons, with a null for every score
 pairwise_curves               the same for each two sessions that follow each other
+cross_session                 a decoder trained on the first session, tested on the later ones
+cross_session_table           what came of it as a tidy table
 run_status                    what of a run is done, failed, skipped and left, and how fast it goes
 summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
@@ -41,6 +43,8 @@ _HOME_OF = {
     "trial_features": "features",
     "neuron_dropping_curves": "ndc",
     "pairwise_curves": "pairs",
+    "cross_session": "generalization",
+    "cross_session_table": "cross_summary",
     "summarize": "summary",
     "k_star": "summary",
     "summary_table": "summary_tables",
@@ -54,6 +58,8 @@ _HOME_OF = {
 __all__ = [
     "best_session_subsets",
     "consecutive_pairs",
+    "cross_session",
+    "cross_session_table",
     "k_star",
     "load_or_embed",
     "neuron_dropping_curves",
@@ -71,8 +77,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
     from mesodask.figures import plot_ndc, plot_tracking
+    from mesodask.generalization import cross_session
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.pairs import pairwise_curves
     from mesodask.session_choice import best_session_subsets, consecutive_pairs

@@ -141,7 +141,7 @@ def neuron_dropping_curves(
         if dry_run:
             return forecast.cost_of_populations(run, rerun=rerun)
         return carry_out(run, client, rerun=rerun, report=progress or silent)
-    analysis = Analysis.of(resolve_settings(settings, options), trial_mask, decoder)
+    analysis = Analysis.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     matching = Matching(chosen_sessions(eids, one), one, folder, roicat_root, tracked, neurons_only, neurons)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -120,7 +120,7 @@ def pairwise_curves(
     TasksFailedError
         Some tasks failed for good; all else is stored, and drawn.
     """
-    analysis = Analysis.of(resolve_settings(settings, options), trial_mask, decoder)
+    analysis = Analysis.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
     one = alf.connect(one)
     _check_masks(trial_mask, one)
     folder = cache.cache_folder(cache_dir, one)
@@ -157,14 +157,6 @@ def _check_masks(trial_mask: TrialMask, one: Any) -> None:
         alf.session_info(one, eid)
 
 
-def _analysis_of(pair: xr.Dataset, analysis: Analysis) -> Analysis:
-    """Keep those trial masks that are of the pair's sessions."""
-    masks = analysis.trial_mask
-    if not isinstance(masks, Mapping):
-        return analysis
-    return replace(analysis, trial_mask={eid: masks[eid] for eid in pair["session"].values if eid in masks})
-
-
 def _embed(
     eids: Sequence[str], one: Any, folder: Path, client: "Client | None", report: Progress
 ) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
@@ -196,7 +188,7 @@ def _prepare(
             for eid in pair["session"].values:
                 if eid in broken:
                     raise broken[eid]
-            run = session_run(pair, paths, _analysis_of(pair, analysis), folder)
+            run = session_run(pair, paths, analysis.of_sessions(pair["session"].values.tolist()), folder)
             with ExitStack() as lock:
                 lock.enter_context(run.store.writing())
                 run_engine.prepare(run, rerun=rerun, report=silent)
@@ -255,7 +247,9 @@ def _cost(matched: Sequence[xr.Dataset], one: Any, folder: Path, analysis: Analy
         matching = Matching(infos, one, folder, None, pair, True, None)
         results = cache.pairs_folder(folder, infos[0].subject) / "res"
         try:
-            found, remarks = forecast.loads_of_sessions(matching, _analysis_of(pair, analysis), results, rerun=rerun)
+            found, remarks = forecast.loads_of_sessions(
+                matching, analysis.of_sessions(pair["session"].values.tolist()), results, rerun=rerun
+            )
         except NothingToDecodeError as error:
             notes[f"{' and '.join(pair['date'].values)} would be skipped: {error}"] = None
             continue

@@ -15,8 +15,9 @@ from mesodask.errors import DataError, SettingsError
 from mesodask.features import zscore
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.run_engine import Run, checked_identity
-from mesodask.settings import NdcSettings, PopulationSettings, resolve_settings, short_hash
+from mesodask.run_driver import checked_identity
+from mesodask.run_engine import Run
+from mesodask.settings import NdcSettings, PopulationSettings, RunSettings, resolve_settings, short_hash
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 TARGET_BY_DEFAULT = "labels"
@@ -54,7 +55,7 @@ class Population:
                 digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
 
-    def features(self, targets: Sequence[str], settings: NdcSettings) -> list[xr.Dataset]:
+    def features(self, targets: Sequence[str], settings: RunSettings) -> list[xr.Dataset]:
         """Give the features of its one target, z-scored per neuron as those from ALF are."""
         del settings
         data = {"X": zscore(self.X), "y": self.y, "trial_index": np.arange(len(self.y))}
@@ -204,7 +205,7 @@ def population_run(
     without = [population.eid for population in populations if population.trial_blocks is None]
     if settings.null == "blockwise" and without:
         raise SettingsError(f"null: blockwise needs block(trial), which {', '.join(without)} has not")
-    decoded_by = checked_identity(decoder, settings)
+    decoded_by = checked_identity(decoder, settings.metric, settings.C)
     folder = cache.cache_folder(cache_dir, alf.connect(one) if cache_dir is None else None)
     content: dict[str, Any] = {
         "populations": [[population.eid, population.build_id] for population in populations],
@@ -223,7 +224,7 @@ def _settings(
     features: Mapping[str, xr.Dataset], settings: NdcSettings | None, options: Mapping[str, Any]
 ) -> PopulationSettings:
     if settings is not None:
-        given = resolve_settings(settings, options).model_dump(exclude_unset=True)
+        given = resolve_settings(settings, options, NdcSettings).model_dump(exclude_unset=True)
     else:
         given = dict(options)
     if "targets" in given:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +18,12 @@ import xarray as xr
 from mesodask import features, schema, sessions
 from mesodask.errors import DataError, NothingToDecodeError, StoreError
 from mesodask.io import stores
-from mesodask.io.runstore import SHUFFLE_CHUNK, RunStore
+from mesodask.io.runbase import RunBase, open_features
+from mesodask.io.runstore import SHUFFLE_CHUNK
 from mesodask.numerics import nulls, seeds
 from mesodask.numerics.folds import make_folds
 from mesodask.numerics.labels import balanced_subset
-from mesodask.settings import NdcSettings
+from mesodask.settings import NdcSettings, RunSettings
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class Source(Protocol):
         """Text that changes whenever the features may have changed."""
         ...
 
-    def features(self, targets: Sequence[str], settings: NdcSettings) -> list[xr.Dataset]:
+    def features(self, targets: Sequence[str], settings: RunSettings) -> list[xr.Dataset]:
         """Compute the features of some targets, with attributes ``unusable``, ``dropped`` and ``performance``."""
         ...
 
@@ -91,7 +93,7 @@ class SessionSource:
         """Id of the build of the session store."""
         return stores.attributes(self.path)["build_id"]
 
-    def features(self, targets: Sequence[str], settings: NdcSettings) -> list[xr.Dataset]:
+    def features(self, targets: Sequence[str], settings: RunSettings) -> list[xr.Dataset]:
         """Features of all targets; for a session that cannot give them, no trials and the reason in ``unusable``."""
         session = sessions.open_session(self.path)
         try:
@@ -117,17 +119,17 @@ class SessionSource:
 
 
 def prepare(
-    store: RunStore, sources: Sequence[Source], settings: NdcSettings, report: Callable[[str, int, int], None]
+    store: RunBase, sources: Sequence[Source], settings: RunSettings, report: Callable[[str, int, int], None]
 ) -> None:
     """Make sure that the store holds the features and null labels of all sessions and targets of a run.
 
     Parameters
     ----------
-    store : RunStore
+    store : RunBase
         The run.
     sources : sequence of Source
         Where the features of each session come from, in the order of ``tracked.session``.
-    settings : NdcSettings
+    settings : RunSettings
         Settings of the run.
     report : callable(stage, done, total)
         Called as the work goes on.
@@ -145,26 +147,35 @@ def prepare(
         _finish_target(store, target, sources, settings)
 
 
-def is_decoded(store: RunStore, target: str, eid: str) -> bool:
-    """Tell whether a session takes part in a target, that is, is not skipped."""
-    return store.feature_attributes(target, eid).get("skipped") == ""
+def skips(store: RunBase, target: str, eids: Sequence[str]) -> dict[str, str]:
+    """Tell why each session is skipped in a target; empty where it is not."""
+    return {eid: store.feature_attributes(target, eid)["skipped"] for eid in eids}
 
 
-def record_sessions(store: RunStore, target: str, eids: Sequence[str]) -> None:
+def record_sessions(store: RunBase, target: str, reasons: Mapping[str, str]) -> None:
     """Write the number of decoded trials, the performance and the reason of a skip of every session of a target.
 
     What stands there already is not written again: a finished run that is called again is only read.
+
+    Parameters
+    ----------
+    store : RunBase
+        The run.
+    target : str
+        Name of the target.
+    reasons : mapping of str to str
+        Why each session is skipped, by eid in the order of the sessions; empty where it is not.
     """
     stored = store.sessions(target)
-    for session, eid in enumerate(eids):
+    for session, (eid, reason) in enumerate(reasons.items()):
         attrs = store.feature_attributes(target, eid)
         before = str(stored["status"].values[session])
         unfinished = before if before in ("partial", "done") else "partial"
         values = {
             "n_trials": attrs["n_decoded"],
             "performance": np.nan if attrs["performance"] is None else attrs["performance"],
-            "reason": attrs["skipped"],
-            "status": "skipped" if attrs["skipped"] else unfinished,
+            "reason": reason,
+            "status": "skipped" if reason else unfinished,
         }
         new = {n: v for n, v in values.items() if not _same(stored[n].values[session], v)}
         if new:
@@ -175,22 +186,21 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) or (one != one and other != other)  # NaN is NaN
 
 
-def check_anything_to_decode(store: RunStore, targets: Sequence[str]) -> None:
-    """Raise :class:`NothingToDecodeError`, with all reasons, if every session of every target is skipped."""
-    reasons = {}
-    for target in targets:
-        for eid in store.tracked()["session"].values.tolist():
-            if is_decoded(store, target, eid):
-                return
-            reasons[f"{target}, session {eid}"] = store.feature_attributes(target, eid)["skipped"]
-    listing = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
-    raise NothingToDecodeError(f"no session of any target can be decoded:\n{listing}")
+def check_anything_to_decode(reasons: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise :class:`NothingToDecodeError`, with all reasons by target and eid, if every session of all is skipped."""
+    if all(reason for of_target in reasons.values() for reason in of_target.values()):
+        listing = "\n".join(
+            f"  {target}, session {eid}: {reason}"
+            for target, of_target in reasons.items()
+            for eid, reason in of_target.items()
+        )
+        raise NothingToDecodeError(f"no session of any target can be decoded:\n{listing}")
 
 
 # first pass: the features of each session ----------------------------------------------------------------------
 
 
-def _store_features(store: RunStore, source: Source, settings: NdcSettings) -> None:
+def _store_features(store: RunBase, source: Source, settings: RunSettings) -> None:
     eid, build_id = source.eid, source.build_id
     pending = [t for t in settings.targets if store.feature_attributes(t, eid).get("build_id") != build_id]
     if not pending:
@@ -221,8 +231,8 @@ def _content_hash(dataset: xr.Dataset) -> str:
 # second pass: decoded trials and null labels --------------------------------------------------------------------
 
 
-def _finish_target(store: RunStore, target: str, sources: Sequence[Source], settings: NdcSettings) -> None:
-    wanted = whole_batches(settings.n_label_shuffles)
+def _finish_target(store: RunBase, target: str, sources: Sequence[Source], settings: RunSettings) -> None:
+    wanted = whole_batches(settings.n_null_labels)
     eids = [source.eid for source in sources]
     unfinished = [s for s in sources if store.feature_attributes(target, s.eid).get("n_null_asked", -1) < wanted]
     if not unfinished:
@@ -251,7 +261,7 @@ def _finish_target(store: RunStore, target: str, sources: Sequence[Source], sett
         _write_decoded(store, target, eid, decoded, null_labels, wanted, reason)
 
 
-def _skip_reason(store: RunStore, target: str, eid: str, y: np.ndarray, min_per_class: int) -> str:
+def _skip_reason(store: RunBase, target: str, eid: str, y: np.ndarray, min_per_class: int) -> str:
     """Why a session has too few trials; empty if it has enough."""
     attrs = store.feature_attributes(target, eid)
     counts = np.bincount(y, minlength=2)
@@ -262,7 +272,7 @@ def _skip_reason(store: RunStore, target: str, eid: str, y: np.ndarray, min_per_
 
 
 def _draw_null(
-    store: RunStore, target: str, source: Source, decoded: np.ndarray, wanted: int, settings: NdcSettings
+    store: RunBase, target: str, source: Source, decoded: np.ndarray, wanted: int, settings: RunSettings
 ) -> np.ndarray:
     """Null label vectors (n_null, n_trials), -1 where a trial is not decoded."""
     eid = source.eid
@@ -288,16 +298,15 @@ def _draw_null(
 
 
 def pseudo_session(
-    table: Mapping[str, np.ndarray], target: str, rows: np.ndarray, y: np.ndarray, eid: str, settings: NdcSettings
+    table: Mapping[str, np.ndarray], target: str, rows: np.ndarray, y: np.ndarray, eid: str, settings: RunSettings
 ) -> nulls.PseudoSession:
     """Prepare the pseudo-sessions of a session and target: decoded rows of the trials table, and their labels y."""
-    if settings.folds == "contiguous":
-        # blocks of trials in time often hold one class, in the data too: asking more of the null than of the data
-        # makes it another population, with 15 to 32 % false positives (benchmarks/bench_calibration.py)
+    if not settings.null_folds:
         return nulls.PseudoSession.fit(table, target, rows)
     # every fold must hold both classes: those of the first resample stand for all, since a null label vector must not
     # change when a run grows by more resamples
-    folds = make_folds(y, **fold_settings(settings, eid, target, resample=0))
+    seed = seeds.integer_seed(settings.seed, "folds", eid, target, 0)
+    folds = make_folds(y, n_splits=settings.null_folds, seed=seed)
     in_test = np.zeros((len(folds), len(y)), dtype=bool)
     for mask, (_, test) in zip(in_test, folds, strict=True):
         mask[test] = True
@@ -315,7 +324,7 @@ def fold_settings(settings: NdcSettings, eid: str, target: str, resample: int) -
 
 
 def _write_decoded(
-    store: RunStore, target: str, eid: str, decoded: np.ndarray, null_labels: np.ndarray, wanted: int, reason: str
+    store: RunBase, target: str, eid: str, decoded: np.ndarray, null_labels: np.ndarray, wanted: int, reason: str
 ) -> None:
     content = store.feature_attributes(target, eid)["content"]
     fingerprint = hashlib.blake2b(content.encode() + decoded.tobytes(), digest_size=16).hexdigest()
@@ -331,3 +340,21 @@ def _write_decoded(
     store.update_features(target, eid, attrs, arrays)
     if reason:
         logger.warning("%s, session %s is skipped: %s", target, eid, reason)
+
+
+# what a worker reads --------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def load_decoded(
+    store: str, target: str, eid: str, fingerprint: str, n_null: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the decoded trials: X (n_trials, n_neurons), y (n_trials,), null labels (n_null, n_trials).
+
+    The fingerprint is part of the key under which a worker remembers them: features that were made anew are read anew.
+    """
+    del fingerprint
+    features = open_features(Path(store), target, eid)
+    decoded = features["decoded"].values
+    labels = features["null_label"][:n_null].values[:, decoded] if n_null else np.empty((0, decoded.sum()), np.int8)
+    return features["X"].values[decoded], features["y"].values[decoded], labels

@@ -2,16 +2,14 @@
 
 import time
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mesodask import run_features
-from mesodask.io.runstore import RunStore
 from mesodask.numerics import seeds
-from mesodask.run_features import NULL_BATCH
+from mesodask.run_features import NULL_BATCH, load_decoded
 from mesodask.run_plan import Piece
 from mesodask.settings import NdcSettings
 
@@ -70,7 +68,7 @@ class Scores:
 
 def score_block(block: Block, settings: NdcSettings) -> list[Scores]:
     """Compute the scores of one block, one result a piece; this is what a worker runs."""
-    X, y, null_labels = _load_features(block.store, block.target, block.eid, block.features, block.n_null)
+    X, y, null_labels = load_decoded(block.store, block.target, block.eid, block.features, block.n_null)
     _warm_up()
     return [_score_piece(piece, block, settings, X, y, null_labels) for piece in block.pieces]
 
@@ -172,18 +170,3 @@ def score_by_decoder(
     unconverged = int(result.unconverged[0 if piece.data else 1 :].sum())
     score = float(result.scores[0]) if piece.data else np.nan
     return SubsetScores(score, result.scores[1 + wanted.start :], unconverged, each, each * len(wanted))
-
-
-@lru_cache(maxsize=4)
-def _load_features(
-    store: str, target: str, eid: str, fingerprint: str, n_null: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the decoded trials: X (n_trials, n_neurons), y (n_trials,), null labels (n_null, n_trials).
-
-    The fingerprint is part of the key under which a worker remembers them: features that were made anew are read anew.
-    """
-    del fingerprint
-    features = RunStore(Path(store)).features(target, eid)
-    decoded = features["decoded"].values
-    labels = features["null_label"][:n_null].values[:, decoded] if n_null else np.empty((0, decoded.sum()), np.int8)
-    return features["X"].values[decoded], features["y"].values[decoded], labels

@@ -1,9 +1,9 @@
 """Sessions of a subject as a run: which neurons, which trials, and what names it. Nothing is computed or written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import xarray as xr
@@ -12,10 +12,11 @@ from mesodask import selection, sessions, tracking, trial_masks
 from mesodask.errors import DataError, SettingsError, TrackingError
 from mesodask.io import alf, cache, fov, regions, stores
 from mesodask.io.runstore import RunStore
-from mesodask.run_engine import Run, checked_identity
+from mesodask.run_driver import checked_identity
+from mesodask.run_engine import Run
 from mesodask.run_features import SessionSource
 from mesodask.selection import Narrowing
-from mesodask.settings import NdcSettings, short_hash
+from mesodask.settings import NdcSettings, RunSettings, S, short_hash
 from mesodask.trial_masks import TrialMask
 
 
@@ -36,12 +37,12 @@ def chosen_sessions(eids: Sequence[str], one: Any) -> list[alf.SessionInfo]:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Generic[S]):
     """What is done with the neurons of a run.
 
     Attributes
     ----------
-    settings : NdcSettings
+    settings : RunSettings
         All that is hashed by its own name.
     trial_mask : array, mapping or None
         See :func:`mesodask.trial_masks.masks`.
@@ -51,15 +52,22 @@ class Analysis:
         Text that identifies it.
     """
 
-    settings: NdcSettings
+    settings: S
     trial_mask: TrialMask = None
     decoder: Any = None
     decoded_by: str | None = None
 
     @classmethod
-    def of(cls, settings: NdcSettings, trial_mask: TrialMask = None, decoder: Any = None) -> "Analysis":
-        """Check the decoder, and find what identifies it."""
-        return cls(settings, trial_mask, decoder, checked_identity(decoder, settings))
+    def of(cls, settings: NdcSettings, trial_mask: TrialMask = None, decoder: Any = None) -> "Analysis[NdcSettings]":
+        """Check the decoder of neuron-dropping curves, and find what identifies it."""
+        return Analysis(settings, trial_mask, decoder, checked_identity(decoder, settings.metric, settings.C))
+
+    def of_sessions(self, eids: Sequence[str]) -> "Analysis[S]":
+        """Take the trial masks of some sessions alone."""
+        masks = self.trial_mask
+        if not isinstance(masks, Mapping):
+            return self
+        return replace(self, trial_mask={eid: masks[eid] for eid in eids if eid in masks})
 
 
 @dataclass(frozen=True)
@@ -136,8 +144,8 @@ def _short(neurons: Narrowing) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def session_run(tracked: xr.Dataset, paths: Mapping[str, Path], analysis: Analysis, folder: Path) -> Run:
-    """Describe the run of some embedded sessions: nothing is computed or written.
+def session_run(tracked: xr.Dataset, paths: Mapping[str, Path], analysis: Analysis[NdcSettings], folder: Path) -> Run:
+    """Describe the run of curves of some embedded sessions: nothing is computed or written.
 
     Parameters
     ----------
@@ -150,6 +158,15 @@ def session_run(tracked: xr.Dataset, paths: Mapping[str, Path], analysis: Analys
     folder : pathlib.Path
         Where its store goes.
     """
+    sources, prefix = sources_and_prefix(tracked, paths, analysis)
+    store = RunStore(folder / f"{prefix}.zarr")
+    return Run(store, tracked, sources, analysis.settings, analysis.decoder, analysis.decoded_by)
+
+
+def sources_and_prefix(
+    tracked: xr.Dataset, paths: Mapping[str, Path], analysis: Analysis[Any]
+) -> tuple[tuple[SessionSource, ...], str]:
+    """Tell where the features of a run come from, and what names it; arguments as for :func:`session_run`."""
     eids = tracked["session"].values.tolist()
     masks = trial_masks.masks(analysis.trial_mask, eids, lambda eid: _count_trials(paths[eid]))
     sources = tuple(
@@ -158,7 +175,7 @@ def session_run(tracked: xr.Dataset, paths: Mapping[str, Path], analysis: Analys
     )
     settings, decoded_by = analysis.settings, analysis.decoded_by
     prefix = run_prefix(tracked, [paths[eid] for eid in eids], settings, decoded_by, trial_masks.identity(masks))
-    return Run(RunStore(folder / f"{prefix}.zarr"), tracked, sources, settings, analysis.decoder, decoded_by)
+    return sources, prefix
 
 
 def _count_trials(path: Path) -> int | None:
@@ -171,7 +188,7 @@ def _count_trials(path: Path) -> int | None:
 def run_prefix(
     tracked: xr.Dataset,
     session_paths: Sequence[Path],
-    settings: NdcSettings,
+    settings: RunSettings,
     decoder: str | None = None,
     trial_mask: Mapping[str, str] | None = None,
 ) -> str:

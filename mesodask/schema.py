@@ -135,6 +135,33 @@ RUN_TARGET: Schema = {
     "reason": Variable(("session",), "str", "why it was skipped"),
 }
 
+PAIR, FOLD, MODEL = ("train_session", "session"), ("train_session", "fold"), ("train_session", "model")
+CROSS_TARGET: Schema = {
+    "session": RUN_TARGET["session"],
+    "accuracy": Variable(PAIR, "float64", "share of trials decoded right; of the training session, cross-validated"),
+    "balanced_accuracy": Variable(PAIR, "float64", "mean of the shares decoded right in the two classes"),
+    "auc": Variable(PAIR, "float64", "area under the ROC curve"),
+    "null_accuracy": Variable((*PAIR, "shuffle"), "float64", "accuracy with null labels"),
+    "p_value": Variable(PAIR, "float64", "(1 + null accuracies at or above the accuracy) / (1 + shuffles)"),
+    "fold_accuracy": Variable(FOLD, "float64", "accuracy on a test fold of the training session"),
+    "fold_balanced_accuracy": Variable(FOLD, "float64", "balanced accuracy on a test fold of the training session"),
+    "fold_auc": Variable(FOLD, "float64", "area under the ROC curve on a test fold of the training session"),
+    "weights": Variable(
+        (*MODEL, "neuron"), "float64", "weight of every neuron, scaler and reduction included", "", True
+    ),
+    "intercept": Variable(MODEL, "float64", "decision where every neuron is 0", "", True),
+    "C": Variable(MODEL, "float64", "inverse strength of the penalty, as chosen", "", True),
+    "l1_ratio": Variable(MODEL, "float64", "share of L1 in the penalty, as chosen", "", True),
+    "n_components": Variable(MODEL, "float64", "dimensions that the population was reduced to", "", True),
+    "unconverged": Variable(MODEL, "float64", "fits that did not converge"),
+    "decision": Variable((*MODEL, "session", "trial"), "float64", "what a user's decoder decides", "", True),
+    "called": Variable((*MODEL, "session", "trial"), "float64", "the class that it calls", "", True),
+    "n_trials": RUN_TARGET["n_trials"],
+    "performance": RUN_TARGET["performance"],
+    "status": RUN_TARGET["status"],
+    "reason": RUN_TARGET["reason"],
+}
+
 
 def validate(dataset: xr.Dataset, schema: Schema, what: str) -> xr.Dataset:
     """Hold a dataset against a schema.

@@ -1,7 +1,7 @@
 """Which sessions to analyse together: subsets that share the most neurons, and pairs of consecutive sessions."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -107,17 +107,27 @@ def best_session_subsets(
     candidates = find_candidates(
         subject, one=one, roicat_root=roicat_root, min_trials=min_trials, neurons_only=neurons_only, neurons=neurons
     )
-    usable = np.array([not candidate.reason for candidate in candidates])
-    n_usable = int(usable.sum())
+    n_usable = sum(not candidate.reason for candidate in candidates)
     if sizes is None:
         fitting = [size for size in DEFAULT_SIZES if size <= n_usable]
         sizes = fitting or range(2, n_usable + 1)
-    _, presence = presence_matrix([c.neurons for c in candidates if not c.reason])
     starts = {"n_best_starts": n_best_starts, "n_random_starts": n_random_starts, "seed": seed}
-    if method == "exact":
-        found = subsets.exact_subsets(presence, sizes, time_limit=time_limit, **starts)
+    attrs = {"method": method, "min_trials": min_trials, "neurons_only": neurons_only}
+    return _best_of(candidates, sizes, {"method": method, "time_limit": time_limit, **starts}, attrs)
+
+
+def _best_of(
+    candidates: Sequence[Candidate], sizes: Sequence[int], how: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> xr.Dataset:
+    """Find the best subsets of candidates; arguments as for :func:`best_session_subsets`."""
+    usable = np.array([not candidate.reason for candidate in candidates])
+    _, presence = presence_matrix([c.neurons for c in candidates if not c.reason])
+    search = dict(how)
+    if search.pop("method") == "exact":
+        found = subsets.exact_subsets(presence, sizes, **search)
     else:
-        found = subsets.greedy_subsets(presence, sizes, **starts)
+        del search["time_limit"]
+        found = subsets.greedy_subsets(presence, sizes, **search)
     member = np.zeros((len(found.sizes), len(candidates)), dtype=bool)
     member[:, usable] = found.members
     infos = [candidate.neurons.info for candidate in candidates]
@@ -133,8 +143,79 @@ def best_session_subsets(
             **session_names(infos),
         },
         schema.SESSION_SUBSETS,
-        {"subject": infos[0].subject, "method": method, "min_trials": min_trials, "neurons_only": neurons_only},
+        {"subject": infos[0].subject, **attrs},
     )
+
+
+def longest_series(
+    subject: str | Sequence[str],
+    *,
+    one: Any,
+    roicat_root: str | Path | None,
+    min_sessions: int,
+    min_shared: int,
+    min_trials: int,
+    neurons_only: bool = True,
+    neurons: selection.Narrowing = None,
+) -> list[str]:
+    """Choose as many sessions as share enough neurons; of so many, those that share the most.
+
+    Parameters
+    ----------
+    subject, one, roicat_root, min_trials, neurons_only, neurons
+        As for :func:`best_session_subsets`.
+    min_sessions : int
+        Fewest sessions.
+    min_shared : int
+        Fewest neurons that all of them have.
+
+    Returns
+    -------
+    list of str
+        eids in the order of (date, number).
+
+    Raises
+    ------
+    TrackingError
+        Fewer sessions can be chosen, or no such set shares so many neurons; the message names the best there is.
+    """
+    candidates = find_candidates(
+        subject, one=one, roicat_root=roicat_root, min_trials=min_trials, neurons_only=neurons_only, neurons=neurons
+    )
+    name = candidates[0].neurons.info.subject
+    left_out = [c for c in candidates if c.reason]
+    n_usable = len(candidates) - len(left_out)
+    if n_usable < min_sessions:
+        why = "; ".join(f"{c.neurons.info.date.isoformat()}: {c.reason}" for c in left_out[:3])
+        raise TrackingError(
+            f"{n_usable} of {len(candidates)} sessions of {name} can be chosen, at least {min_sessions} (min_sessions) "
+            f"are needed" + (f". Left out, e.g.: {why}" if why else "")
+        )
+    how = {"method": "exact", "time_limit": subsets.TIME_LIMIT, "n_best_starts": subsets.N_BEST_STARTS,
+           "n_random_starts": subsets.N_RANDOM_STARTS, "seed": 0}  # fmt: skip
+    best = _best_of(candidates, range(min_sessions, n_usable + 1), how, {})
+    enough = best["size"].values[best["n_shared"].values >= min_shared]
+    if not len(enough):
+        raise TrackingError(
+            f"no {min_sessions} sessions of {name} share {min_shared} neurons (min_k_shared); "
+            f"{best_in_words(best, min_sessions)}. Lower min_k_shared, or min_sessions"
+        )
+    return subset_eids(best, int(enough.max()))
+
+
+def best_in_words(best: xr.Dataset, size: int) -> str:
+    """Say which sessions of a size share the most neurons, and how many.
+
+    Examples
+    --------
+    >>> member = (("size", "session"), [[True, False, True]])
+    >>> date = ("session", ["2025-01-13", "2025-01-14", "2025-01-15"])
+    >>> best = xr.Dataset({"member": member, "n_shared": ("size", [31])}, {"size": [2], "date": date})
+    >>> best_in_words(best, 2)
+    'the best 2 (2025-01-13, 2025-01-15) share 31'
+    """
+    dates = ", ".join(best["date"].values[best["member"].sel(size=size).values])
+    return f"the best {size} ({dates}) share {int(best['n_shared'].sel(size=size))}"
 
 
 def subset_eids(best: xr.Dataset, size: int) -> list[str]:

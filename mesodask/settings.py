@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -73,9 +73,78 @@ TARGETS: Mapping[str, Target] = {
 }
 
 PositiveInt = Annotated[int, Field(ge=1)]
+MIN_DIMENSIONS = 2  # that a population is reduced to
 
 
-class NdcSettings(_Frozen):
+class RunSettings(_Frozen):
+    """Settings that every kind of run has: what is decoded, from which trials, against which null.
+
+    Attributes
+    ----------
+    targets : tuple of str
+        Which of choice, feedback, stimulus, block are decoded.
+    null : str or None
+        Kind of null for all targets; None takes each target's own.
+    sampling : {"hold", "frames"}
+        How a window is averaged (see :func:`mesodask.numerics.windows.windowed_means`).
+    equalize_trials : bool
+        Same number of trials in all sessions of a target.
+    min_per_class : int
+        Sessions with fewer trials of a class are skipped.
+    seed : int
+        Key of all random draws.
+    """
+
+    more_of_the_same: ClassVar[set[str]] = {"targets"}  # settings that change no single score
+
+    targets: tuple[str, ...] = SESSION_TARGETS
+    null: NullKind | None = None
+    sampling: Literal["hold", "frames"] = "hold"
+    equalize_trials: bool = True
+    min_per_class: Annotated[int, Field(ge=2)] = 10
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _known_targets(cls, targets: str | Sequence[str]) -> tuple[str, ...]:
+        names = (targets,) if isinstance(targets, str) else tuple(targets)
+        for name in names:
+            if name not in TARGETS:
+                raise ValueError(f"{name!r} is no target{_nearest(name, TARGETS)} ({', '.join(TARGETS)})")
+        if not names:
+            raise ValueError(f"no target; choose from {', '.join(TARGETS)}")
+        return tuple(name for name in TARGETS if name in names)
+
+    @model_validator(mode="after")
+    def _blockwise_keeps_blocks(self) -> Self:
+        if self.null == "blockwise" and "block" in self.targets:
+            raise ValueError("null 'blockwise' keeps every block's labels and cannot be a null for target 'block'")
+        return self
+
+    @property
+    def n_null_labels(self) -> int:
+        """Number of null label vectors of a session that are asked for."""
+        raise NotImplementedError
+
+    @property
+    def null_folds(self) -> int:
+        """Number of folds, stratified and shuffled, in which simulated labels must hold both classes; 0 for none."""
+        return 0
+
+    def null_of(self, target: str) -> NullKind:
+        """Kind of null labels of a target."""
+        return self.null or TARGETS[target].null
+
+    def definition(self, target: str) -> str:
+        """Eight hex digits that change when the definition of a target does."""
+        return TARGETS[target].definition()
+
+    def score_identity(self) -> dict[str, Any]:
+        """Give all settings that change a single score."""
+        return self.model_dump(exclude=self.more_of_the_same) | {"algorithm": ALGORITHM_VERSION}
+
+
+class NdcSettings(RunSettings):
     """Settings of neuron-dropping curves.
 
     Attributes
@@ -122,33 +191,18 @@ class NdcSettings(_Frozen):
     mesodask.errors.SettingsError: targets: 'choise' is no target; did you mean 'choice'? (choice, ...
     """
 
-    targets: tuple[str, ...] = SESSION_TARGETS
+    more_of_the_same: ClassVar[set[str]] = {"targets", "ks", "R", "n_label_shuffles", "shuffle_resamples", "delta"}
+
     ks: tuple[PositiveInt, ...] = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
     R: PositiveInt = 50
     n_label_shuffles: Annotated[int, Field(ge=0)] = 100
     shuffle_resamples: PositiveInt | None = None
-    null: NullKind | None = None
     metric: Literal["auc", "accuracy"] = "auc"
     cv_splits: Annotated[int, Field(ge=2)] = 5
     folds: Literal["shuffled", "contiguous"] = "shuffled"
     gap: Annotated[int, Field(ge=0)] = 0
     C: Annotated[float, Field(gt=0)] = 1.0
-    sampling: Literal["hold", "frames"] = "hold"
-    equalize_trials: bool = True
-    min_per_class: Annotated[int, Field(ge=2)] = 10
     delta: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @field_validator("targets", mode="before")
-    @classmethod
-    def _known_targets(cls, targets: str | Sequence[str]) -> tuple[str, ...]:
-        names = (targets,) if isinstance(targets, str) else tuple(targets)
-        for name in names:
-            if name not in TARGETS:
-                raise ValueError(f"{name!r} is no target{_nearest(name, TARGETS)} ({', '.join(TARGETS)})")
-        if not names:
-            raise ValueError(f"no target; choose from {', '.join(TARGETS)}")
-        return tuple(name for name in TARGETS if name in names)
 
     @field_validator("ks")
     @classmethod
@@ -157,29 +211,25 @@ class NdcSettings(_Frozen):
             raise ValueError("no number of neurons")
         return tuple(sorted(set(ks)))
 
-    @model_validator(mode="after")
-    def _blockwise_keeps_blocks(self) -> "NdcSettings":
-        if self.null == "blockwise" and "block" in self.targets:
-            raise ValueError("null 'blockwise' keeps every block's labels and cannot be a null for target 'block'")
-        return self
+    @property
+    def n_null_labels(self) -> int:
+        """Number of null label vectors of a session that are asked for."""
+        return self.n_label_shuffles
 
-    def null_of(self, target: str) -> NullKind:
-        """Kind of null labels of a target."""
-        return self.null or TARGETS[target].null
+    @property
+    def null_folds(self) -> int:
+        """Number of folds in which simulated labels must hold both classes.
+
+        None of contiguous ones: blocks of trials in time often hold one class, in the data too, and asking more of the
+        null than of the data makes it another population, with 15 to 32 % false positives
+        (``benchmarks/bench_calibration.py``).
+        """
+        return self.cv_splits if self.folds == "shuffled" else 0
 
     @property
     def null_resamples(self) -> int:
         """Number of resamples on which the null is evaluated."""
         return self.R if self.shuffle_resamples is None else min(self.R, self.shuffle_resamples)
-
-    def definition(self, target: str) -> str:
-        """Eight hex digits that change when the definition of a target does."""
-        return TARGETS[target].definition()
-
-    def score_identity(self) -> dict[str, Any]:
-        """Give all settings that change a single score."""
-        more_of_the_same = {"targets", "ks", "R", "n_label_shuffles", "shuffle_resamples", "delta"}
-        return self.model_dump(exclude=more_of_the_same) | {"algorithm": ALGORITHM_VERSION}
 
 
 class PopulationSettings(NdcSettings):
@@ -213,17 +263,119 @@ class PopulationSettings(NdcSettings):
         return short_hash(["features", target])
 
 
-def resolve_settings(settings: NdcSettings | None, options: Mapping[str, Any]) -> NdcSettings:
+class CrossSessionSettings(RunSettings):
+    """Settings of decoders that are trained on one session and tested on others.
+
+    Attributes
+    ----------
+    train_on : {"first", "each"}
+        Train on the first session, or on each of them: the whole matrix of generalisation.
+    transfer : {"median_fold", "refit"}
+        What is carried to the other sessions: the model of the outer fold whose accuracy is the median, or one that is
+        fitted to the whole training session.
+    reduction : {"none", "pca", "selectk"}
+        What stands between scaler and classifier: nothing, principal components, or the neurons of the largest ANOVA F.
+    dim_k : int
+        Components, or neurons selected, at most.
+    use_elasticnet : bool
+        Search `l1_ratio`, too; the penalty is L2 alone otherwise.
+    C, l1_ratio : tuple of float
+        The grid: inverse strengths of the penalty, and shares of L1 in it.
+    outer_cv, inner_cv : int
+        Folds of the training session; and folds, within each of them, in which the grid is searched.
+    max_iter : int
+        Iterations of a fit, at most.
+    n_shuffle : int
+        Number of null label vectors; 0 for no null.
+    null_labels : {"test", "train"}
+        Whose labels the null replaces: those of a test session, while the predictions stay as they are; or those of the
+        training session, carried through grid, folds and transfer, many times as costly.
+    min_sessions, min_k_shared : int
+        Fewest sessions, and fewest neurons that they share.
+
+    Those of :class:`RunSettings` stand beside them.
+
+    Examples
+    --------
+    >>> CrossSessionSettings().C
+    (0.03, 0.3, 1.0)
+    >>> CrossSessionSettings(dim_k=1)
+    Traceback (most recent call last):
+    mesodask.errors.SettingsError: dim_k: a population is reduced to at least 2 dimensions, found 1
+    """
+
+    more_of_the_same: ClassVar[set[str]] = {"targets", "n_shuffle", "min_sessions", "min_k_shared"}
+
+    train_on: Literal["first", "each"] = "first"
+    transfer: Literal["median_fold", "refit"] = "median_fold"
+    reduction: Literal["none", "pca", "selectk"] = "pca"
+    dim_k: int = 128
+    use_elasticnet: bool = False
+    C: tuple[Annotated[float, Field(gt=0)], ...] = (0.03, 0.3, 1.0)
+    l1_ratio: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.5)
+    outer_cv: Annotated[int, Field(ge=2)] = 3
+    inner_cv: Annotated[int, Field(ge=2)] = 3
+    max_iter: PositiveInt = 2000
+    n_shuffle: Annotated[int, Field(ge=0)] = 50
+    null_labels: Literal["test", "train"] = "test"
+    min_sessions: Annotated[int, Field(ge=2)] = 4
+    min_k_shared: PositiveInt = 500
+
+    @field_validator("dim_k")
+    @classmethod
+    def _dimensions(cls, dim_k: int) -> int:
+        if dim_k < MIN_DIMENSIONS:
+            raise ValueError(f"a population is reduced to at least {MIN_DIMENSIONS} dimensions, found {dim_k}")
+        return dim_k
+
+    @field_validator("C", "l1_ratio")
+    @classmethod
+    def _grid(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not values:
+            raise ValueError("no value to search")
+        return tuple(sorted(set(values)))
+
+    @model_validator(mode="after")
+    def _trials_for_folds(self) -> Self:
+        needed = 2 * self.outer_cv  # so that what is left to train on has two of each class for its inner folds
+        if self.min_per_class < needed:
+            raise ValueError(
+                f"min_per_class is {self.min_per_class}, too few for outer_cv={self.outer_cv} with folds inside each; "
+                f"expected at least {needed}"
+            )
+        return self
+
+    @property
+    def n_null_labels(self) -> int:
+        """Number of null label vectors of a session that are asked for."""
+        return self.n_shuffle
+
+    @property
+    def null_folds(self) -> int:
+        """Number of folds in which simulated labels must hold both classes: the outer ones, if they are trained on."""
+        return self.outer_cv if self.null_labels == "train" else 0
+
+    def score_identity(self) -> dict[str, Any]:
+        """Give all settings that change a single score."""
+        unused = {name for name, used in (("l1_ratio", self.use_elasticnet), ("dim_k", self.reduction != "none"))
+                  if not used}  # fmt: skip
+        return {name: value for name, value in super().score_identity().items() if name not in unused}
+
+
+S = TypeVar("S", bound=RunSettings)
+
+
+def resolve_settings(settings: S | None, options: Mapping[str, Any], kind: type[S]) -> S:
     """Take settings as one object or by name, not both.
 
     Examples
     --------
-    >>> resolve_settings(None, {"R": 10}) == resolve_settings(NdcSettings(R=10), {})
+    >>> resolve_settings(None, {"R": 10}, NdcSettings) == resolve_settings(NdcSettings(R=10), {}, NdcSettings)
     True
     """
     if settings is not None and options:
         raise SettingsError(f"both settings= and {', '.join(options)} are given; give all settings in one way")
-    return settings or NdcSettings(**options)
+    return settings or kind(**options)
 
 
 def short_hash(content: Any) -> str:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mesodask.errors import StoreError
+from mesodask.cross_counts import count_cross_target
 from mesodask.io import cache
+from mesodask.io.crossstore import CrossSessionStore, open_run
 from mesodask.io.lock import living_owner
 from mesodask.io.runstore import RunStore
 from mesodask.run_counts import TargetStatus, Written, count_target, read_failures
@@ -45,6 +46,8 @@ class RunStatus:
         Scores a minute, over the last ten minutes of work; NaN if that cannot be told.
     seconds_left : float
         Estimate of the time to the end if the driver goes on as lately; NaN if none is at work.
+    kind : str
+        What kind of run it is: neuron_dropping_curves or cross_session.
 
     Examples
     --------
@@ -63,6 +66,7 @@ class RunStatus:
     last_write: float = math.nan
     rate: float = math.nan
     seconds_left: float = math.nan
+    kind: str = ""
 
     @property
     def total(self) -> int:
@@ -106,17 +110,18 @@ class RunStatus:
         return _plain(asdict(self) | totals)
 
 
-def run_status(run: RunStore | str | Path, *, quick: bool = False) -> RunStatus:
+def run_status(run: RunStore | CrossSessionStore | str | Path, *, quick: bool = False) -> RunStatus:
     """Look how far a run is, whether or not a driver is at work on it.
 
     Asked for is what the store has room for: all ks, resamples and shuffles of the largest calls so far, the null on
     as many resamples as the largest of them wanted it (``shuffle_resamples``), with no more shuffles than a session's
-    null can give. The rate is that of the last ten minutes of work, by the times at which chunks of scores were
-    written; the time left is what is left at this rate.
+    null can give. Of a cross-session run models, and scores and null scores of every pair of sessions, are counted.
+    The rate is that of the last ten minutes of work, by the times at which chunks of scores were written; the time left
+    is what is left at this rate.
 
     Parameters
     ----------
-    run : RunStore or path-like
+    run : RunStore, CrossSessionStore or path-like
         A run, or its path.
     quick : bool
         Take every chunk of null scores that is there for finished, without reading it. That is many times faster where
@@ -131,13 +136,15 @@ def run_status(run: RunStore | str | Path, *, quick: bool = False) -> RunStatus:
     StoreError
         There is no such run, or its metadata cannot be read.
     """
-    store = run if isinstance(run, RunStore) else RunStore(Path(run))
-    if not store.exists():
-        raise StoreError(f"{store.path}: no run store here; give the path that neuron_dropping_curves printed")
+    store = open_run(Path(run)) if isinstance(run, (str, Path)) else run
+    store.check_exists()
     failures = read_failures(store.failures_file)
     driver = living_owner(store.lock_file)
     names = settings_order(store.targets())
-    counted = [count_target(store, name, failures, quick=quick) for name in names]
+    if isinstance(store, CrossSessionStore):
+        counted = [count_cross_target(store, name, failures) for name in names]
+    else:
+        counted = [count_target(store, name, failures, quick=quick) for name in names]
     written = [chunk for _, chunks in counted for chunk in chunks]
     stretch = _stretch([chunk.time for chunk in written], time.time() if driver else None)
     per_second = _per_second(written, stretch)
@@ -154,12 +161,13 @@ def run_status(run: RunStore | str | Path, *, quick: bool = False) -> RunStatus:
         failures_file=store.failures_file,
         last_write=max((chunk.time for chunk in written), default=math.nan),
         rate=60 * per_second,
+        kind=store.attrs.get("kind", ""),
     )
     return replace(status, seconds_left=_seconds(status, per_second, driver))
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """List the run stores of a cache folder, those of pairs last.
+    """List the run stores of a cache folder: curves, those of pairs, and cross-session runs.
 
     Parameters
     ----------
@@ -173,7 +181,8 @@ def find_runs(folder: Path) -> list[Path]:
     """
     runs = cache.decoding_folder(folder)
     paths = [*sorted(runs.glob("*.zarr")), *sorted(runs.glob("pair_summaries/*/res/*.zarr"))]
-    return [path for path in paths if RunStore(path).exists()]
+    paths += sorted(cache.cross_session_folder(folder).glob("*.zarr"))
+    return [path for path in paths if open_run(path).exists()]
 
 
 def _plain(value: Any) -> Any:

@@ -125,6 +125,8 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
         There is no such run, or a chunk of it is damaged.
     """
     store = run if isinstance(run, RunStore) else RunStore(Path(run))
+    if store.attrs.get("kind") == "cross_session":
+        raise StoreError(f"{store.path}: a cross-session run, which has no curves; use cross_session_table")
     if not store.exists():
         raise StoreError(f"{store.path}: no run store here; give the path that neuron_dropping_curves printed")
     settings = store.attrs["settings"]

@@ -82,10 +82,14 @@ def write_csv(summary: xr.Dataset, file: str | Path, table: TableKind = "curves"
     >>> write_csv(summarize(run), "curves.csv")  # doctest: +SKIP
     >>> write_csv(summarize(run), "k_star.csv", table="k_star")  # doctest: +SKIP
     """
+    return write_table(summary_table(summary, table), file)
+
+
+def write_table(frame: pd.DataFrame, file: str | Path) -> Path:
+    """Write a tidy table as :func:`write_csv` does; its folder must exist."""
     path = Path(file)
     if not path.absolute().parent.is_dir():
         raise SettingsError(f"{path}: the folder {path.absolute().parent} does not exist")
-    frame = summary_table(summary, table)
     temporary = stores.partial_of(path)
     try:
         frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")

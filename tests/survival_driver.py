@@ -1,6 +1,6 @@
 """A driver of a run, to be killed: computes the curves of a simulated subject, and notes all work that is done.
 
-Usage: survival_driver.py SUBJECT_FOLDER CACHE_DIR LOG SETTINGS_AS_JSON
+Usage: survival_driver.py SUBJECT_FOLDER CACHE_DIR LOG SETTINGS_AS_JSON [ANALYSIS]
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from distributed import Client
 
-from mesodask import neuron_dropping_curves
+import mesodask
 from mesodask.compute import runner
 from mesodask.simulate import SimulatedSubject
 
@@ -67,10 +67,10 @@ def noting(log: Path) -> Iterator[None]:
         runner.run_tasks = original
 
 
-def main(folder: str, cache_dir: str, log: str, settings: str) -> None:
+def main(folder: str, cache_dir: str, log: str, settings: str, analysis: str = "neuron_dropping_curves") -> None:
     subject = SimulatedSubject.open(Path(folder))
     with noting(Path(log)):
-        neuron_dropping_curves(
+        getattr(mesodask, analysis)(
             subject.eids, one=subject.one_dir, roicat_root=subject.roicat_root, cache_dir=cache_dir,
             **json.loads(settings),
         )  # fmt: skip

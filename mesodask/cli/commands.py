@@ -8,6 +8,7 @@ import click
 import platformdirs
 
 from mesodask.cli import options
+from mesodask.cli.cross_session import cross_session
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.progress import Stages
@@ -123,13 +124,19 @@ def _workers(n: int | None) -> AbstractContextManager[Any]:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("figure", type=click.Path(dir_okay=False, path_type=Path))
 def plot(run: Path, figure: Path) -> None:
-    """Draw the curves of RUN (a run store) into FIGURE.
+    """Draw RUN (a run store, of curves or across sessions) into FIGURE.
 
     Example: mesodask plot ~/one/meso/decoding/SP072_2025-01-13_2025-01-16_4_0123abcd.zarr ndc.png
     """
+    from mesodask.cli.cross_session import draw_cross_session
+    from mesodask.io.crossstore import CrossSessionStore, open_run
     from mesodask.summary import summarize
 
-    options.draw(summarize(run), figure)
+    store = open_run(run)
+    if isinstance(store, CrossSessionStore):
+        draw_cross_session(store, figure)
+    else:
+        options.draw(summarize(store), figure)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, cross_session, status, summary, plot)

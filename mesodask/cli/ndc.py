@@ -8,29 +8,39 @@ import click
 from mesodask.cli import options
 from mesodask.cli.progress import Stages
 
+# what every kind of run has
+targets = click.option("--targets", callback=options.comma_list(str), help="E.g. choice,block; all four if not given.")
+null = click.option("--null", help="permute, circular, blockwise or pseudosession; by target if not given.")
+sampling = click.option("--sampling", help="hold or frames.")
+trials = options.many(
+    click.option("--equalize-trials/--no-equalize-trials", default=None, help="Same number of trials in all sessions."),
+    click.option("--min-per-class", type=int, help="Skip sessions with fewer trials of a class."),
+)
+seed = click.option("--seed", type=int, help="Key of all random draws.")
+
 # one for each of NdcSettings; what is not given is left to it
 settings = options.many(
-    click.option("--targets", callback=options.comma_list(str), help="E.g. choice,block; all four if not given."),
+    targets,
     click.option("--ks", callback=options.comma_list(int), help="Numbers of neurons, e.g. 8,16,32."),
     click.option("--resamples", "R", type=int, help="Random subsets of neurons."),
     click.option("--shuffles", "n_label_shuffles", type=int, help="Null label vectors; 0 for no null."),
     click.option("--shuffle-resamples", type=int, help="Evaluate the null on the first so many resamples alone."),
-    click.option("--null", help="permute, circular, blockwise or pseudosession; by target if not given."),
+    null,
     click.option("--metric", help="auc or accuracy."),
     click.option("--cv-splits", type=int, help="Number of folds."),
     click.option("--folds", help="shuffled or contiguous."),
     click.option("--gap", type=int, help="Trials left out around a contiguous test block."),
     click.option("--C", "C", type=float, help="Inverse strength of the L2 penalty."),
-    click.option("--sampling", help="hold or frames."),
-    click.option("--equalize-trials/--no-equalize-trials", default=None, help="Same number of trials in all sessions."),
-    click.option("--min-per-class", type=int, help="Skip sessions with fewer trials of a class."),
+    sampling,
+    trials,
     click.option("--delta", type=float, help="k* is the smallest k whose mean score is within delta of the ceiling."),
-    click.option("--seed", type=int, help="Key of all random draws."),
+    seed,
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Compute and write nothing; tell what it would cost.")
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what was not typed, so that the settings' own defaults hold."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -73,7 +83,7 @@ def ndc(
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
     arguments = {"one": connection, "cache_dir": cache_dir, "roicat_root": roicat_root, "neurons_only": not all_rois,
-                 "neurons": neurons, "rerun": rerun, **_given(settings)}  # fmt: skip
+                 "neurons": neurons, "rerun": rerun, **given(settings)}  # fmt: skip
     if dry_run:
         click.echo(neuron_dropping_curves(chosen, dry_run=True, **arguments))
         return
@@ -119,7 +129,7 @@ def pairs(
     options.check_which(eids, subject)
     sessions = subject or list(eids)
     arguments = {"one": alf.connect(one), "cache_dir": cache_dir, "roicat_root": roicat_root,
-                 "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun, **_given(settings)}  # fmt: skip
+                 "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun, **given(settings)}  # fmt: skip
     if dry_run:
         click.echo(pairwise_curves(sessions, dry_run=True, **arguments))
         return

@@ -55,15 +55,23 @@ def summary(
     """Print the summary of RUN, and write it as CSV.
 
     RUN is a run store, or the beginning of the name of one in the cache folder. It may be under way. In the files,
-    empty fields are what is not computed.
+    empty fields are what is not computed. A run across sessions has one table, which --csv writes.
 
     Example: mesodask summary SP072 --one ~/one --csv curves.csv --k-star-csv k_star.csv
     """
+    from mesodask.cli.cross_session import summarize_cross_session
     from mesodask.cli.tables import print_summary
+    from mesodask.io.crossstore import CrossSessionStore, open_run
     from mesodask.summary import summarize
     from mesodask.summary_tables import write_csv
 
-    found = summarize(find_run(run, one, cache_dir), delta=delta)
+    store = open_run(find_run(run, one, cache_dir))
+    if isinstance(store, CrossSessionStore):
+        if k_star_csv is not None or delta is not None:
+            raise SettingsError(f"{store.path}: a cross-session run has no k*; leave --k-star-csv and --delta out")
+        summarize_cross_session(store, csv)
+        return
+    found = summarize(store, delta=delta)
     print_summary(found)
     if csv is not None:
         click.echo(f"curves   {write_csv(found, csv)}")
@@ -79,11 +87,11 @@ def find_run(name: str, one: Path | None, cache_dir: Path | None) -> Path:
     SettingsError
         There is none, or more than one.
     """
-    from mesodask.io.runstore import RunStore
+    from mesodask.io.crossstore import open_run
     from mesodask.status import find_runs
 
     path = Path(name).expanduser()
-    if RunStore(path).exists() or (len(path.parts) > 1 and one is None and cache_dir is None):
+    if open_run(path).exists() or (len(path.parts) > 1 and one is None and cache_dir is None):
         return path  # where no run is, the error says so; a path is not looked for in the cache folder
     folder = _folder(one, cache_dir)
     runs = find_runs(folder)
@@ -132,6 +140,8 @@ def _one_line(run: "RunStatus") -> str:
         parts.append(f"{run.failed} failed")
     if run.driver:
         parts.append(f"time left {clock(run.seconds_left)}")
+    if run.kind == "cross_session":
+        parts.append("cross-session")
     return "  ".join(parts)
 
 

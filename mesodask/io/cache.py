@@ -42,3 +42,8 @@ def decoding_folder(folder: Path) -> Path:
 def pairs_folder(folder: Path, subject: str) -> Path:
     """Folder of the runs of a subject's pairs of sessions: ``res/`` for stores, ``imgs/`` for figures."""
     return decoding_folder(folder) / "pair_summaries" / subject
+
+
+def cross_session_folder(folder: Path) -> Path:
+    """Folder of the stores of cross-session runs."""
+    return decoding_folder(folder) / "cross_session"

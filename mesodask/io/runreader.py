@@ -76,7 +76,7 @@ class ScoreReader:
         if k is None:
             parts = [self.score(session, index, resamples) for index in range(len(self.ks))]
             return np.array(parts).reshape(len(parts), len(rows))
-        return self._store.score.read(session, int(self._position[k]), len(rows), firsts=(rows.start,))
+        return self._store.score.read((session, int(self._position[k])), len(rows), firsts=(rows.start,))
 
     def null_score(
         self, session: int, k: int, resamples: slice = slice(None), shuffles: slice = slice(None)
@@ -84,7 +84,7 @@ class ScoreReader:
         """Read null scores of a session and k, float32 as on disk, (n_resamples, n_shuffles)."""
         rows, columns = range(self.n_resamples)[resamples], range(self.n_shuffles)[shuffles]
         place = session, int(self._position[k])
-        return self._store.null.read(*place, len(rows), len(columns), firsts=(rows.start, columns.start))
+        return self._store.null.read(place, len(rows), len(columns), firsts=(rows.start, columns.start))
 
     def chunk_file(self, session: int, k: int, chunk: int) -> Path:
         """Path of a chunk of scores: resamples from ``chunk * resample_chunk`` on."""

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScoreArray:
-    """One array of a run store: a session and a k to a chunk, and some resamples (and shuffles).
+    """One array of a run store: a chunk holds one index of its first dims, as a session and a k, and some of the rest.
 
     Parameters
     ----------
@@ -32,6 +32,8 @@ class ScoreArray:
     mend : bool
         What happens with a damaged chunk that is met: it is removed and said, so that its scores count as not computed,
         or it raises. Only who holds the run's lock may mend.
+    n_index : int
+        How many dims come first, of which a chunk holds one index.
 
     Attributes
     ----------
@@ -44,8 +46,9 @@ class ScoreArray:
         The array's metadata cannot be read, or is not ours.
     """
 
-    def __init__(self, folder: Path, mend: bool = False) -> None:
+    def __init__(self, folder: Path, mend: bool = False, n_index: int = 2) -> None:
         self.folder = folder
+        self.n_index = n_index
         self._mend = mend
         file = folder / "zarr.json"
         try:
@@ -54,7 +57,7 @@ class ScoreArray:
             self.chunks = tuple(int(n) for n in node["chunk_grid"]["configuration"]["chunk_shape"])
             self._dtype = np.dtype(node["data_type"]).newbyteorder("<")
             codecs = [codec["name"] for codec in node["codecs"]]
-            if codecs != ["bytes", "zstd"] or self._dtype.kind != "f" or self.chunks[:2] != (1, 1):
+            if codecs != ["bytes", "zstd"] or self._dtype.kind != "f" or set(self.chunks[:n_index]) - {1}:
                 raise ValueError(f"chunks {self.chunks} of {self._dtype}, codecs {codecs}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
@@ -62,17 +65,18 @@ class ScoreArray:
             ) from error
         self._zstd = Zstd(level=stores.ZSTD_LEVEL, checksum=True)
 
-    def read(self, session: int, position: int, *lengths: int, firsts: tuple[int, ...] = (0, 0)) -> np.ndarray:
-        """Read some resamples (and shuffles) of a session and k, as on disk.
+    def read(self, index: tuple[int, ...], *lengths: int, firsts: tuple[int, ...] = (0, 0)) -> np.ndarray:
+        """Read some of what stands at an index, as on disk.
 
         Parameters
         ----------
-        session, position : int
-            Index of the session, and of the k in the order in which ks were added.
+        index : tuple of int
+            Of the first dims; of curves the session, and the k in the order in which ks were added.
         *lengths : int
-            How many resamples, and for null scores how many shuffles; at most the array's.
+            How much along each other dim, at most the array's; of curves how many resamples, and for null scores how
+            many shuffles.
         firsts : tuple of int
-            The first resample, and the first shuffle.
+            Where to begin along each.
 
         Returns
         -------
@@ -81,58 +85,57 @@ class ScoreArray:
         """
         values = np.full(lengths, np.nan, dtype=self._dtype)
         for chunk, inside, outside in self._parts(lengths, firsts[: len(lengths)]):
-            stored = self._load((session, position, *chunk))
+            stored = self._load((*index, *chunk))
             if stored is not None:
                 values[outside] = stored[inside]
         return values
 
-    def write(self, session: int, position: int, values: np.ndarray, *firsts: int) -> None:
-        """Write some resamples (and shuffles) of a session and k; what else is in their chunks stays.
+    def write(self, index: tuple[int, ...], values: np.ndarray, *firsts: int) -> None:
+        """Write some of what stands at an index; what else is in its chunks stays.
 
         Parameters
         ----------
-        session, position : int
+        index : tuple of int
             As in :meth:`read`.
-        values : numpy.ndarray, (n_resamples,) or (n_resamples, n_shuffles)
-            Scores as on disk.
+        values : numpy.ndarray
+            Scores as on disk; of curves (n_resamples,) or (n_resamples, n_shuffles).
         *firsts : int
-            The first resample, and the first shuffle.
+            Where to begin along each of its dims.
         """
         for chunk, inside, outside in self._parts(values.shape, firsts):
-            index = (session, position, *chunk)
             valid = [min(length, n - i * length) for i, length, n in self._grid(chunk)]
             covered = all(s.start == 0 and s.stop >= n for s, n in zip(inside, valid, strict=True))
-            stored = None if covered else self._load(index)
-            whole = np.full(self.chunks[2:], np.nan, dtype=self._dtype) if stored is None else stored
+            stored = None if covered else self._load((*index, *chunk))
+            whole = np.full(self.chunks[self.n_index :], np.nan, dtype=self._dtype) if stored is None else stored
             whole[inside] = values[outside]
-            _write_atomically(self.file(index), self._zstd.encode(whole))
+            _write_atomically(self.file((*index, *chunk)), self._zstd.encode(whole))
 
     def has_scores_beyond(self, n_positions: int) -> bool:
-        """Tell whether anything was ever written at or after a position of the ks."""
+        """Tell whether anything was ever written at or after a position of the second dim, the ks of curves."""
         return any(
             int(position.name) >= n_positions for position in self.folder.glob("c/*/*") if position.name.isdigit()
         )
 
     def _grid(self, chunk: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-        return zip(chunk, self.chunks[2:], self.shape[2:], strict=True)
+        return zip(chunk, self.chunks[self.n_index :], self.shape[self.n_index :], strict=True)
 
     def _parts(
         self, lengths: tuple[int, ...], firsts: tuple[int, ...]
     ) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
         """Chunks that a region lies in: their indices, the region's part within each, and the part of the region."""
         axes = []
-        for length, first, size in zip(lengths, firsts, self.chunks[2:], strict=True):
+        for length, first, size in zip(lengths, firsts, self.chunks[self.n_index :], strict=True):
             axis = []
             for i in range(first // size, -(-(first + length) // size)):
                 start, stop = max(first, i * size), min(first + length, (i + 1) * size)
                 axis.append((i, slice(start - i * size, stop - i * size), slice(start - first, stop - first)))
             axes.append(axis)
         for parts in itertools.product(*axes):
-            chunk, inside, outside = zip(*parts, strict=True)
+            chunk, inside, outside = zip(*parts, strict=True) if parts else ((), (), ())
             yield chunk, inside, outside
 
     def file(self, index: tuple[int, ...]) -> Path:
-        """Path of a chunk by its indices over session, k, resample (and shuffle)."""
+        """Path of a chunk by its indices over all dims; of curves over session, k, resample (and shuffle)."""
         return self.folder.joinpath("c", *map(str, index))
 
     def _load(self, index: tuple[int, ...]) -> np.ndarray | None:
@@ -143,7 +146,9 @@ class ScoreArray:
         except FileNotFoundError:
             return None
         try:
-            return np.frombuffer(bytearray(self._zstd.decode(encoded)), self._dtype).reshape(self.chunks[2:])
+            return np.frombuffer(bytearray(self._zstd.decode(encoded)), self._dtype).reshape(
+                self.chunks[self.n_index :]
+            )
         except (RuntimeError, ValueError) as error:  # the codec's, or too many or few bytes
             if not self._mend:
                 raise StoreError(

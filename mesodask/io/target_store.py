@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from mesodask.errors import MesodaskError, StoreError
+from mesodask.errors import StoreError
 from mesodask.io import stores
 from mesodask.io.score_array import ScoreArray
+from mesodask.io.session_columns import COLUMNS_WHOLE, SessionColumns, naming_damage, read_column, session_names
 from mesodask.schema import RUN_TARGET, conform
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,6 @@ SHUFFLE_CHUNK = 100  # null label vectors that are scored together
 MAX_SHUFFLE_CHUNK = 1000  # more of them in a chunk save files no longer
 K_CHUNK = 128  # so that all ks are one file, which is replaced in one step
 ON_DISK = "not computed yet: NaN; computed but undefined: -1"
-COLUMNS_WHOLE = "session_values_whole"  # attribute of groups in which every chunk of these is there from the beginning
-ONE_VALUE_A_SESSION = ("n_trials", "performance", "status", "reason")
 
 
 class TargetStore:
@@ -65,18 +64,18 @@ class TargetStore:
     def __init__(self, run: Path, target: str, mend: bool = False) -> None:
         self.path = run / target
         self._mend = mend
-        self._session_values: dict[str, np.ndarray] = {}  # for who holds the lock: nobody else changes them
         self.attrs = stores.attributes(run, target)
         if not stores.has_group(run, target):
             raise StoreError(f"{self.path}: no Zarr group here; compute the target anew with rerun=True")
         # in this order, the reverse of that in which room is made: each has room for what those before it hold
-        ks = self._column("k")
+        ks = read_column(self.path, "k")
         self.score, self.null = (ScoreArray(self.path / name, mend) for name in ("score", "null_score"))
-        self.sessions = self._known_sessions(run)
+        self.sessions = session_names(run, target, mend)
         self.ks = self._known_ks(ks)
         self.n_resamples = min(self.score.shape[2], self.null.shape[2])
         self.n_shuffles = self.null.shape[3]
         self._positions = {k: position for position, k in enumerate(self.ks)}
+        self._columns = SessionColumns(self.path, self.sessions, mend)
 
     @property
     def resample_chunk(self) -> int:
@@ -87,23 +86,6 @@ class TargetStore:
     def shuffle_chunk(self) -> int:
         """Number of shuffles in a chunk."""
         return self.null.chunks[3]
-
-    def _column(self, name: str) -> np.ndarray:
-        """Read one of the small arrays."""
-        with naming_damage(self.path / name):
-            return zarr.open_array(str(self.path / name), mode="r")[:]
-
-    def _known_sessions(self, run: Path) -> list[str]:
-        try:
-            stores.check_chunks(self.path / "session")  # a lost one would read as empty names
-            return self._column("session").tolist()
-        except StoreError as error:
-            if not self._mend:
-                raise
-            logger.warning("%s; it is written again", error)
-            eids = stores.open_group(run, "tracked")["session"].values
-            _write_column(self.path, "session", eids)
-            return eids.tolist()
 
     def _known_ks(self, ks: np.ndarray) -> list[int]:
         """Those ks that all arrays have room for. Room without a number is what a kill leaves, before any score."""
@@ -120,36 +102,11 @@ class TargetStore:
 
     def session_values(self) -> dict[str, np.ndarray]:
         """Read n_trials, performance, status and reason, each (n_sessions,)."""
-        return {name: self._session_value(name) for name in ONE_VALUE_A_SESSION}
-
-    def _session_value(self, name: str) -> np.ndarray:
-        if not self._mend:
-            return self._read_session_value(name)
-        if name not in self._session_values:
-            try:
-                self._session_values[name] = self._read_session_value(name)
-            except StoreError as error:
-                logger.warning("%s; it is written again", error)
-                dtype = RUN_TARGET[name].dtype
-                fill, dtype = ("", "object") if dtype == "str" else (0, dtype)
-                self._session_values[name] = np.full(len(self.sessions), fill, dtype=dtype)
-                _write_column(self.path, name, self._session_values[name])
-        return self._session_values[name]
-
-    def _read_session_value(self, name: str) -> np.ndarray:
-        if self.attrs.get(COLUMNS_WHOLE):
-            stores.check_chunks(self.path / name)  # a lost one would read 0
-        return self._column(name)
+        return self._columns.values()
 
     def write_session(self, session: int, values: dict[str, Any]) -> None:
         """Write some of the values of a session; those that stand there already are not written again."""
-        for name, value in values.items():
-            before = self._session_value(name)
-            after = before.copy()
-            after[session] = value
-            if not np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
-                _write_column(self.path, name, after)
-                self._session_values[name] = after
+        self._columns.write(session, values)
 
     # scores -------------------------------------------------------------------------------------------------------
 
@@ -165,10 +122,10 @@ class TargetStore:
         """Write a block of scores; see :meth:`mesodask.io.runstore.RunStore.write_scores`."""
         if null.size:
             for k, values in zip(ks, _to_disk(null), strict=True):
-                self.null.write(session, self._positions[k], values, first, first_shuffle)
+                self.null.write((session, self._positions[k]), values, first, first_shuffle)
         if score is not None:  # last: where a score stands, the null that came with it stands, too
             for k, values in zip(ks, _to_disk(score), strict=True):
-                self.score.write(session, self._positions[k], values, first)
+                self.score.write((session, self._positions[k]), values, first)
 
     def missing_by_k(
         self, session: int, ks: Sequence[int], R: int, null_resamples: int, n_shuffles: int
@@ -179,9 +136,9 @@ class TargetStore:
             if k in self._positions:
                 place = session, self._positions[k]
                 n = min(R, self.n_resamples)
-                data[:n] = np.isnan(self.score.read(*place, n))
+                data[:n] = np.isnan(self.score.read(place, n))
                 n, s = min(null_resamples, self.n_resamples), min(n_shuffles, self.n_shuffles)
-                null[:n, :s] = np.isnan(self.null.read(*place, n, s))
+                null[:n, :s] = np.isnan(self.null.read(place, n, s))
             yield k, data, null
 
     def scores(self) -> xr.Dataset:
@@ -192,8 +149,8 @@ class TargetStore:
         null = np.empty((*sizes, self.n_shuffles), dtype=np.float32)
         for session in range(len(self.sessions)):
             for row, position in enumerate(order.tolist()):
-                score[session, row] = self.score.read(session, position, self.n_resamples)
-                null[session, row] = self.null.read(session, position, self.n_resamples, self.n_shuffles)
+                score[session, row] = self.score.read((session, position), self.n_resamples)
+                null[session, row] = self.null.read((session, position), self.n_resamples, self.n_shuffles)
         coordinates = {"session": self.sessions, "k": np.array(self.ks, dtype=np.int64)[order]}
         return conform(
             coordinates | {"score": score, "null_score": null} | self.session_values(), RUN_TARGET, self.attrs
@@ -264,20 +221,6 @@ def create_target(
                 array[:] = np.array(sessions, dtype=object) if name == "session" else array[:]
 
 
-def _write_column(folder: Path, name: str, values: np.ndarray) -> None:
-    """Write what is one value a session, in one step; an array whose metadata is damaged is made anew."""
-    variable = RUN_TARGET[name]
-    with zarr.config.set({"array.write_empty_chunks": True}):  # Zarr does not note it in the array
-        try:
-            array = zarr.open_array(str(folder / name), mode="r+")
-        except Exception:  # damaged metadata raises many kinds
-            array = stores.create_array(
-                zarr.open_group(str(folder), mode="r+"), name, dims=variable.dims, shape=values.shape,
-                dtype=variable.dtype, attributes=variable.attributes(),
-            )  # fmt: skip
-        array[:] = values
-
-
 @contextlib.contextmanager
 def building_group(run: Path, name: str) -> Iterator[Path]:
     """Give a temporary folder to build a group of a store in; it gets its name in the store when all went well."""
@@ -288,19 +231,6 @@ def building_group(run: Path, name: str) -> Iterator[Path]:
         temporary.rename(run / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def naming_damage(where: Path, remedy: str = "compute the target anew with rerun=True") -> Iterator[None]:
-    """Say of what cannot be read, which raises many kinds, where it is and what to do."""
-    try:
-        yield
-    except (MesodaskError, MemoryError):
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise
-        raise StoreError(f"{where}: cannot be read ({error!r}); {remedy}") from error
 
 
 def _to_disk(values: np.ndarray) -> np.ndarray:

@@ -133,7 +133,7 @@ def cross_val_details(
         raise SettingsError(f"C is {C}, expected a positive number")
     if decoder is not None:
         check_decoder(decoder, metric, C)
-    activity, labels = _checked(X, Y)
+    activity, labels = checked_population(X, Y)
     splits = make_folds(labels[0], n_splits=n_splits, seed=seed, folds=folds, gap=gap)
     total = np.zeros(len(labels))
     folds_used, unconverged = np.zeros(len(labels), dtype=np.intp), np.zeros(len(labels), dtype=np.intp)
@@ -175,7 +175,7 @@ def _is_mixed(row, trials):  # type: ignore[no-untyped-def]
     return False
 
 
-def _checked(X: ArrayLike, Y: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+def checked_population(X: ArrayLike, Y: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """Return X as a C-ordered float32 or float64 array and the labels as rows of bool (n_labels, n_trials)."""
     activity, values = np.asarray(X), np.asarray(Y)
     if activity.dtype not in (np.float32, np.float64):

@@ -49,14 +49,14 @@ def standardised_features(
         out = np.empty((len(trials), X.shape[1] + 1), dtype=np.float32)
     features = out[: len(trials)]
     scale = np.sqrt(C)
-    _standardise(X, trials, len(train), scale, features)
+    standardise_into(X, trials, len(train), scale, features)
     features[:, -1] = scale
     return features[: len(train)], features[len(train) :]
 
 
 # sums over trials stay in order (no reassociation): each neuron is a lane of its own, so they vectorise as they are
 @numba.njit(cache=True, nogil=True)
-def _standardise(X, trials, n_train, scale, out):  # type: ignore[no-untyped-def]
+def standardise_into(X, trials, n_train, scale, out):  # type: ignore[no-untyped-def]
     n_neurons = X.shape[1]
     for start in range(0, n_neurons, _BLOCK):
         stop = min(start + _BLOCK, n_neurons)

@@ -1,7 +1,7 @@
 """The neurons of a simulated subject: what they code, and which of them is in which row on which day."""
 
 import uuid
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,34 @@ def draw_neurons(
     )
 
 
+def weights_of_day(weight: NDArray[np.float64], degrees: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Turn the weights of every code by an angle, towards weights of other signs and sizes on the same neurons.
+
+    ``weight(angle) = cos(angle) weight + sin(angle) other``
+
+    Parameters
+    ----------
+    weight : ndarray of float64, shape (n, 4)
+        Weights of the first day; 0 where a neuron does not code a target, which stays so.
+    degrees : float
+        The angle since then.
+    rng : numpy.random.Generator
+        Source of the other weights; the same for all days.
+
+    Examples
+    --------
+    >>> weight = np.repeat([[1.0, -1.0, 0.0, 2.0]], 1000, axis=0)
+    >>> turned = weights_of_day(weight, 90, np.random.default_rng(0))
+    >>> bool(abs(turned[:, 0].mean()) < 0.1), turned[:, 2].any()
+    (True, np.False_)
+    """
+    if not degrees:
+        return weight
+    angle = np.radians(degrees)
+    other = CODE_GAIN * rng.choice([-1.0, 1.0], weight.shape) * rng.lognormal(0.0, 0.3, weight.shape)
+    return np.where(weight != 0, np.cos(angle) * weight + np.sin(angle) * other, 0.0)
+
+
 def draw_uuids(n: int, rng: np.random.Generator) -> NDArray[np.object_]:
     """Draw n random UUIDs (version 4) as strings.
 
@@ -172,6 +200,7 @@ def rows_of_day(recipe: Recipe, site: int, day: int) -> FovRows:
     own_id = sum(recipe.rois_per_fov[:site]) + np.arange(n)
     passing_id = own_id + recipe.n_rois * (day + 1)
     own = draw_neurons(own_id, recipe.fractions, recipe.drift, recipe.rng("neurons", site))
+    own = replace(own, weight=weights_of_day(own.weight, day * recipe.code_rotation, recipe.rng("rotated code", site)))
     passing = draw_neurons(passing_id, recipe.fractions, recipe.drift, recipe.rng("neurons", site, "day", day))
 
     rng = recipe.rng("rows", site, day)

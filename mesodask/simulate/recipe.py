@@ -52,6 +52,7 @@ class Recipe:
     non_cells: float = 0.05
     shuffle_fovs: bool = False
     drift: float = 0.0
+    code_rotation: float = 0.0
     no_go_rate: float = 0.0
     missing_movement_rate: float = 0.0
     bad_frames: float = 0.001
@@ -79,6 +80,7 @@ class Recipe:
             _check_range(f"fractions[{target!r}]", fraction, 0, 1)
         _check_range("frame_period", self.frame_period, 0.02, 1)
         _check_range("drift", self.drift, 0, 10)
+        _check_range("code_rotation", self.code_rotation, 0, 180)
         _check_range("gap", self.gap, 0, 3600)
         if not self.signals or not set(self.signals) <= set(SIGNALS):
             raise SettingsError(f"signals is {self.signals}; expected one or more of {', '.join(SIGNALS)}")

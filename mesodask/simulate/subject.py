@@ -40,6 +40,7 @@ from mesodask.simulate.wheel import draw_wheel
 RECORDING_START = 1.0  # s on the session clock
 MARGIN = 2.0  # s of recording before the first trial and after the last
 MODEL_VERSION = 1  # to be raised when the same settings no longer give the same bytes
+LATER_SETTINGS = {"code_rotation": 0.0}  # what subjects were made with before there was such a setting
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def simulate_subject(
     non_cells: float = Recipe.non_cells,
     shuffle_fovs: bool = Recipe.shuffle_fovs,
     drift: float = Recipe.drift,
+    code_rotation: float = Recipe.code_rotation,
     trials: pd.DataFrame | str | Path | None = None,
     no_go_rate: float = Recipe.no_go_rate,
     missing_movement_rate: float = Recipe.missing_movement_rate,
@@ -177,6 +179,10 @@ def simulate_subject(
         Give the fields of view other numbers each day.
     drift : float
         Standard deviation of the log rate that comes from slow fluctuations (300 s) without any code.
+    code_rotation : float
+        Degrees by which the weights of every code turn from day to day, in a plane of their own, towards a code that
+        the same neurons would have as well (see :func:`mesodask.simulate.neurons.weights_of_day`): the populations of
+        two days that are d apart have codes whose cosine is about ``cos(d code_rotation)``.
     trials : pandas.DataFrame or path-like, optional
         Recorded trials (or a CSV file of them) in place of simulated ones, on every day; columns that they
         lack are drawn.
@@ -231,6 +237,7 @@ def simulate_subject(
         non_cells=non_cells,
         shuffle_fovs=shuffle_fovs,
         drift=drift,
+        code_rotation=code_rotation,
         no_go_rate=no_go_rate,
         missing_movement_rate=missing_movement_rate,
         bad_frames=bad_frames,
@@ -268,6 +275,7 @@ def _is_made(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Tell whether the folder holds this very subject; refuse one that holds anything else."""
     if (folder / TRUTH_NAME).is_dir():
         found = SimulatedSubject.open(folder).settings
+        found = LATER_SETTINGS | dict(found)
         wanted = json.loads(json.dumps(settings))
         differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         if differing:

@@ -77,7 +77,8 @@ def neurons_truth(rows: list[FovRows]) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``cluster_uid, rate (neuron)``, ``weight(neuron, target)``; coordinate ``neuron``.
+        ``cluster_uid, rate (neuron)``, ``weight(neuron, target)``, those of the first day that shows the neuron;
+        coordinate ``neuron``.
     """
     everyone = join([fov.neurons for fov in rows])
     _, first = np.unique(everyone.neuron_id, return_index=True)

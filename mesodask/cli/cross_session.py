@@ -1,0 +1,139 @@
+"""``mesodask cross-session``: train on one session, test on the others."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mesodask.cli import ndc, options
+from mesodask.cli.progress import Stages
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mesodask.io.crossstore import CrossSessionStore
+
+NUMBERS = options.comma_list(float)
+
+# one for each of CrossSessionSettings; what is not given is left to it
+settings = options.many(
+    ndc.targets,
+    click.option("--min-sessions", type=int, help="Fewest sessions."),
+    click.option("--min-k-shared", type=int, help="Fewest neurons that all sessions share."),
+    click.option("--train-on", help="first, or each: the whole matrix of sessions."),
+    click.option("--transfer", help="What is carried abroad: median_fold or refit."),
+    click.option("--reduction", help="none, pca or selectk."),
+    click.option("--dim-k", type=int, help="Components or neurons that are kept, at most."),
+    click.option("--C", "C", callback=NUMBERS, help="Inverse strengths of the penalty to search, e.g. 0.03,0.3,1."),
+    click.option("--use-elasticnet/--no-elasticnet", default=None, help="Search the share of L1 in it, too."),
+    click.option("--l1-ratio", callback=NUMBERS, help="Shares of L1 to search, e.g. 0,0.5."),
+    click.option("--outer-cv", type=int, help="Folds of the training session."),
+    click.option("--inner-cv", type=int, help="Folds that the search is done in, within each of them."),
+    click.option("--max-iter", type=int, help="Iterations of a fit, at most."),
+    click.option("--shuffles", "n_shuffle", type=int, help="Null label vectors; 0 for no null."),
+    ndc.null,
+    click.option("--null-labels", help="Whose labels the null replaces: test, or train (much slower)."),
+    ndc.sampling,
+    ndc.trials,
+    ndc.seed,
+)
+
+
+@click.command("cross-session")
+@options.which
+@options.where
+@options.roicat_root
+@options.all_rois
+@options.neurons
+@click.option("--min-trials", type=click.IntRange(0), help="Fewest trials of a subject's session; 400 if not given.")
+@settings
+@options.rerun
+@ndc.dry_run
+@options.figure
+@click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the table into this file.")
+@options.as_json
+def cross_session(
+    eids: tuple[str, ...],
+    subject: str | None,
+    one: Path | None,
+    cache_dir: Path | None,
+    roicat_root: Path | None,
+    all_rois: bool,
+    neurons: tuple[str, ...] | None,
+    rerun: bool,
+    dry_run: bool,
+    figure: Path | None,
+    csv: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train on the first session, and test on all later ones.
+
+    Of a subject as many sessions are taken as share enough neurons (--min-k-shared); eids are taken as they are.
+
+    Example: mesodask cross-session --subject SP072 --one ~/one --targets choice,block --figure generalization.png
+    """
+    from mesodask.generalization import cross_session as compute
+    from mesodask.io import alf
+    from mesodask.summary_tables import write_table
+
+    options.check_which(eids, subject)
+    if figure is not None:
+        from mesodask.figures.ndc import checked_file
+
+        checked_file(figure)  # before hours of work, not after
+    arguments = {"one": alf.connect(one), "cache_dir": cache_dir, "roicat_root": roicat_root,
+                 "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun, **ndc.given(settings)}  # fmt: skip
+    sessions = subject or list(eids)
+    if dry_run:
+        click.echo(compute(sessions, dry_run=True, **arguments))
+        return
+    with Stages() as stages:
+        run = compute(sessions, progress=stages.report, **arguments)
+    table = _table(run)
+    if csv is not None:
+        write_table(table, csv)
+    if as_json:
+        rows = json.loads(table.to_json(orient="records"))
+        click.echo(json.dumps({"run": str(run.path), "rows": rows}, indent=2))
+    else:
+        _print(run, table)
+        if csv is not None:
+            click.echo(f"table    {csv}")
+    if figure is not None:
+        draw_cross_session(run, figure, quiet=as_json)
+
+
+def summarize_cross_session(run: "CrossSessionStore", csv: Path | None) -> None:
+    """Print the table of a run, and write it as CSV."""
+    from mesodask.summary_tables import write_table
+
+    table = _table(run)
+    _print(run, table)
+    if csv is not None:
+        click.echo(f"table    {write_table(table, csv)}")
+
+
+def draw_cross_session(run: "CrossSessionStore", figure: Path, *, quiet: bool = False) -> None:
+    """Draw a run into a file: accuracy by date, or the matrix where every session was trained on."""
+    from mesodask.figures import plot_cross_session, plot_generalization_matrix
+
+    datasets = run.datasets()
+    is_matrix = any("train_session" in dataset.dims for dataset in datasets.values())
+    (plot_generalization_matrix if is_matrix else plot_cross_session)(datasets, save=figure)
+    if not quiet:
+        click.echo(f"figure   {figure}")
+
+
+def _table(run: "CrossSessionStore") -> "pd.DataFrame":
+    from mesodask.cross_summary import cross_session_table
+
+    return cross_session_table(run)
+
+
+def _print(run: "CrossSessionStore", table: "pd.DataFrame") -> None:
+    from mesodask.cli.tables import print_cross_session
+
+    print_cross_session(table, run.tracked().sizes["neuron"])
+    click.echo(f"run      {run.path}")

@@ -1,0 +1,173 @@
+"""Train on one session, test on the others: whether a decoder of the same neurons holds from day to day.
+
+Arguments become a run: sessions are chosen, neurons matched, sessions embedded, and what names the run is hashed. The
+engine (:mod:`mesodask.cross_engine`) does the rest.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from mesodask import cross_engine, session_choice, tracking
+from mesodask.cross_engine import CrossSessionRun
+from mesodask.errors import SettingsError, TrackingError
+from mesodask.io import alf, cache
+from mesodask.io.crossstore import CrossSessionStore
+from mesodask.ndc import embed_all, silent
+from mesodask.run_driver import Progress, checked_identity
+from mesodask.run_sessions import Analysis, chosen_sessions, sources_and_prefix
+from mesodask.selection import Narrowing
+from mesodask.settings import MIN_DIMENSIONS, CrossSessionSettings, resolve_settings
+from mesodask.trial_masks import TrialMask
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+OF_THE_PIPELINE = ("reduction", "dim_k", "use_elasticnet", "C", "l1_ratio", "inner_cv", "max_iter")
+
+
+def cross_session(
+    subject: str | Sequence[str],
+    *,
+    one: Any = None,
+    cache_dir: str | Path | None = None,
+    roicat_root: str | Path | None = None,
+    min_trials: int = session_choice.MIN_TRIALS,
+    neurons_only: bool = True,
+    neurons: Narrowing = None,
+    trial_mask: TrialMask = None,
+    client: "Client | None" = None,
+    rerun: bool = False,
+    progress: Progress | None = None,
+    decoder: Any = None,
+    settings: CrossSessionSettings | None = None,
+    **options: Any,
+) -> CrossSessionStore:
+    """Train a decoder on the first session of a subject, and test it on all later ones.
+
+    The neurons are those that all sessions share, z-scored within each. The first session is cut into outer folds;
+    within each, the settings of a pipeline (scaler, reduction, logistic regression) are searched by inner folds. The
+    mean accuracy over the outer folds is that at home; the model of the fold with the median accuracy is carried to
+    every later session. A null distribution of every accuracy abroad gives its p-value ::
+
+        p = (1 + #{null accuracies >= accuracy}) / (1 + shuffles)
+
+    By default the null replaces the labels of the test session, by each target's own null (``null``), while the
+    predictions stay as they are. A second call with more shuffles or targets computes the missing scores, and no
+    others; what is finished stays bit for bit.
+
+    Parameters
+    ----------
+    subject : str or sequence of str
+        A subject, of whose sessions as many are taken as share ``min_k_shared`` neurons (of so many, those that share
+        the most); or eids, which are taken as they are. Either way they are put in the order of (date, number).
+    min_trials : int
+        Of a subject's sessions, those with fewer trials are left out.
+    decoder : scikit-learn classifier or pipeline, optional
+        Takes the place of the whole pipeline, at its own speed; set its penalty, scaler and reduction in it.
+    one, cache_dir, roicat_root, neurons_only, neurons, trial_mask, client, rerun, progress
+        As for :func:`mesodask.neuron_dropping_curves`; neurons are narrowed by regions, or by a mapping of eid.
+    settings : CrossSessionSettings, optional
+        All further settings at once.
+    **options
+        Or any of them by name: see :class:`mesodask.settings.CrossSessionSettings`.
+
+    Returns
+    -------
+    CrossSessionStore
+        The run on disk, ``decoding/cross_session/<prefix>.zarr``. Its ``datasets()``, one a target, are what
+        :func:`mesodask.plot_cross_session` takes; :func:`mesodask.cross_session_table` lays it out as a table.
+
+    Raises
+    ------
+    SettingsError
+        A setting has a value that is not allowed, or the decoder cannot be used.
+    TrackingError
+        There are fewer sessions than ``min_sessions``, or they share fewer neurons than ``min_k_shared``; the message
+        names the best there is.
+    NothingToDecodeError
+        In every target the session that is trained on, or every one that it would be tested on, is skipped; the message
+        lists the reasons. A test session that is skipped costs no other.
+    LockedError, StoreError, ClusterError, TasksFailedError
+        As for :func:`mesodask.neuron_dropping_curves`.
+
+    Examples
+    --------
+    >>> run = cross_session("SP072", one="~/one", targets="choice")  # doctest: +SKIP
+    >>> run.dataset("choice")["accuracy"].values  # doctest: +SKIP
+    array([0.84, 0.81, 0.79, 0.78])
+    """
+    analysis = _analysis(resolve_settings(settings, options, CrossSessionSettings), trial_mask, decoder)
+    one = alf.connect(one)
+    folder = cache.cache_folder(cache_dir, one)
+    narrowing = {"roicat_root": roicat_root, "neurons_only": neurons_only, "neurons": neurons}
+    tracked = _tracked(subject, one, analysis.settings, min_trials, narrowing)
+    eids = tracked["session"].values.tolist()
+    report = progress or silent
+    paths = embed_all(eids, one, folder, client, report)
+    of_these = analysis if not isinstance(subject, str) else analysis.of_sessions(eids)
+    sources, prefix = sources_and_prefix(tracked, paths, of_these)
+    store = CrossSessionStore(cache.cross_session_folder(folder) / f"{prefix}.zarr")
+    run = CrossSessionRun(store, tracked, sources, analysis.settings, decoder, analysis.decoded_by)
+    return cross_engine.carry_out(run, client, rerun=rerun, report=report)
+
+
+def _analysis(settings: CrossSessionSettings, trial_mask: TrialMask, decoder: Any) -> Analysis[CrossSessionSettings]:
+    """Check the decoder, and find what identifies it.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be used, or settings of the pipeline that it replaces are given, too.
+    """
+    replaced = [name for name in OF_THE_PIPELINE if name in settings.model_fields_set]
+    if decoder is not None and replaced:
+        raise SettingsError(
+            f"both decoder= and {', '.join(replaced)} are given; a decoder takes the place of the whole pipeline: set "
+            "what it needs in it"
+        )
+    checked_identity(decoder, "accuracy")
+    return Analysis(settings, trial_mask, decoder, checked_identity(decoder, "auc"))
+
+
+def _tracked(
+    subject: str | Sequence[str], one: Any, settings: CrossSessionSettings, min_trials: int, narrowing: dict[str, Any]
+) -> xr.Dataset:
+    """Choose the sessions, and match their neurons.
+
+    Raises
+    ------
+    TrackingError
+        There are too few sessions, or they share too few neurons.
+    SettingsError
+        So few neurons cannot be reduced.
+    """
+    fewest, min_shared = settings.min_sessions, settings.min_k_shared
+    if isinstance(subject, str):
+        eids = session_choice.longest_series(
+            subject, one=one, min_sessions=fewest, min_shared=min_shared, min_trials=min_trials, **narrowing
+        )
+    else:
+        eids = [info.eid for info in chosen_sessions(subject, one)]
+    if len(eids) < fewest:
+        raise TrackingError(f"{len(eids)} sessions given, at least {fewest} (min_sessions) are needed")
+    tracked = tracking.track_neurons(eids, one=one, **narrowing)
+    n_shared = tracked.sizes["neuron"]
+    if n_shared < min_shared:
+        best = ""
+        if len(eids) > fewest:
+            found = session_choice.best_session_subsets(eids, one=one, sizes=[fewest], min_trials=0, **narrowing)
+            best = f"; {session_choice.best_in_words(found, fewest)}"
+        dates = ", ".join(tracked["date"].values)
+        raise TrackingError(
+            f"the {len(eids)} sessions ({dates}) share {n_shared} neurons, at least {min_shared} (min_k_shared) are "
+            f"needed{best}. Lower min_k_shared, or give sessions that lie closer together"
+        )
+    if n_shared < MIN_DIMENSIONS and settings.reduction != "none":
+        raise SettingsError(
+            f"dim_k: {n_shared} shared neuron cannot be reduced to {MIN_DIMENSIONS} dimensions or more; take "
+            "reduction='none', or more neurons"
+        )
+    return tracked

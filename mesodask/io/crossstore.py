@@ -1,0 +1,174 @@
+"""The store of a cross-session run: for each target the models of training sessions, and their scores on others.
+
+On disk NaN means not computed yet, and -1 a score that was computed but is not defined. The rest is as for every run
+(:mod:`mesodask.io.runbase`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from mesodask.errors import StoreError
+from mesodask.io import stores
+from mesodask.io.cross_target import (
+    READOUT,
+    UNDEFINED_IN,
+    CrossTarget,
+    create_cross_target,
+    dims_of,
+)
+from mesodask.io.runbase import RunBase
+from mesodask.io.runstore import RunStore
+from mesodask.io.target_store import UNDEFINED
+from mesodask.schema import CROSS_TARGET
+from mesodask.settings import TARGETS
+
+KIND = "cross_session"
+PICKED = "picked_fold"  # attribute of a target: one number, or one a training session
+ON_READING = (*(name for name in CROSS_TARGET if len(CROSS_TARGET[name].dims) > 1 and not CROSS_TARGET[name].optional),
+              *READOUT)  # fmt: skip
+
+
+class CrossSessionStore(RunBase):
+    """One cross-session run on disk.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        ``decoding/cross_session/<prefix>.zarr``.
+
+    Examples
+    --------
+    See :func:`mesodask.cross_session`, which makes and fills one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._targets: dict[str, CrossTarget] = {}  # as long as the lock is held nobody else changes them
+
+    def _forget_opened(self, target: str | None = None) -> None:
+        if target is None:
+            self._targets.clear()
+        else:
+            self._targets.pop(target, None)
+
+    def target(self, target: str) -> CrossTarget:
+        """Open the scores of a target; while the lock is held, what is damaged is mended.
+
+        Raises
+        ------
+        StoreError
+            There is no such target, or its metadata is damaged.
+        """
+        if self._lock is None:
+            return CrossTarget(self.path, target)
+        if target not in self._targets:
+            self._targets[target] = CrossTarget(self.path, target, mend=True)
+        return self._targets[target]
+
+    def reserve(self, target: str, sizes: dict[str, int], sessions: Sequence[str], attributes: dict[str, Any]) -> None:
+        """Make room for the scores of a target: create its arrays, or let the null grow; nothing that is there changes.
+
+        Parameters
+        ----------
+        target : str
+            Name of the target.
+        sizes, sessions, attributes
+            As for :func:`mesodask.io.cross_target.create_cross_target`; the attribute ``definition`` is the hash of the
+            target's event and window.
+
+        Raises
+        ------
+        StoreError
+            The store's scores are of another definition of the target, or its metadata is damaged.
+        """
+        self._before_writing()
+        if not stores.has_group(self.path, target):
+            create_cross_target(self.path, target, sizes, sessions, attributes)
+        found = self.target(target)
+        if found.attrs.get("definition") != attributes["definition"]:
+            raise StoreError(
+                f"{self.path}/{target}: scores of another event or window of target {target!r}; "
+                "use rerun=True to compute them anew"
+            )
+        if found.sessions != list(sessions):
+            raise StoreError(f"{self.path}/{target}: scores of other sessions; use rerun=True to compute them anew")
+        if sizes["shuffle"] > found.n_shuffles:
+            found.grow(sizes["shuffle"])
+            self._forget_opened(target)
+
+    def write(self, target: str, name: str, values: Any, train: int, *index: int, first: int = 0) -> None:
+        """Store what stands at an index of an array (see :meth:`mesodask.io.cross_target.CrossTarget.write`)."""
+        self._before_writing()
+        self.target(target).write(name, values, train, *index, first=first)
+
+    def write_picked(self, target: str, picked: Sequence[int]) -> None:
+        """Store which fold's model is carried abroad, of each training session; -1 where it is not known yet."""
+        found = self.target(target)
+        value = list(picked) if found.by_session else picked[0]
+        if found.attrs.get(PICKED) != value:
+            self._before_writing()
+            zarr.open_group(str(self.path / target), mode="r+").attrs[PICKED] = value
+            found.attrs[PICKED] = value
+
+    def write_session(self, target: str, session: int, **values: Any) -> None:
+        """Store what is one value a session: n_trials, performance, status, reason."""
+        self._before_writing()
+        self.target(target).columns.write(session, values)
+
+    def sessions(self, target: str) -> xr.Dataset:
+        """Read what is one value a session: n_trials, performance, status, reason."""
+        found = self.target(target)
+        columns = {name: ("session", values) for name, values in found.columns.values().items()}
+        return xr.Dataset(columns, coords={"session": found.sessions}, attrs=found.attrs)
+
+    def dataset(self, target: str) -> xr.Dataset:
+        """Read everything of a target, undefined scores as NaN.
+
+        Returns
+        -------
+        xarray.Dataset
+            :data:`mesodask.schema.CROSS_TARGET` without a dim for the training session where that is the first, else
+            with dims ``train_session`` and ``test_session``; coordinates ``session`` (eids) and ``date``. Attributes:
+            ``subject, target, train_on, transfer, picked_fold``.
+
+        Raises
+        ------
+        StoreError
+            The run has no such target, or a part of it is damaged; the message names the file.
+        """
+        if not stores.has_group(self.path, target):
+            raise StoreError(f"{self.path}: no target {target!r} in this run; it has {', '.join(self.targets())}")
+        found = self.target(target)
+        variables: dict[str, tuple] = {}
+        for name in ON_READING:
+            if found.has_array(name):
+                values = found.whole(name)
+                if name in UNDEFINED_IN:
+                    values = np.where(values == UNDEFINED, np.nan, values)
+                variable = CROSS_TARGET[name]
+                dims = dims_of(variable, by_session=found.by_session)
+                variables[name] = (dims, values if found.by_session else values[0], variable.attributes())
+        for name, values in found.columns.values().items():
+            variables[name] = (("session",), values, CROSS_TARGET[name].attributes())
+        dates = self.tracked()["date"].values
+        coordinates: dict[str, Any] = {"session": found.sessions, "date": ("session", dates)}
+        if found.by_session:
+            coordinates |= {"train_session": found.sessions, "test_session": found.sessions}
+        attrs = found.attrs | {"subject": self.attrs.get("subject", "")}
+        return xr.Dataset(variables, coords=coordinates, attrs=attrs)
+
+    def datasets(self) -> dict[str, xr.Dataset]:
+        """Read all targets that have been begun, by name in the usual order: what figures take."""
+        begun = self.targets()
+        usual = [target for target in TARGETS if target in begun]
+        return {target: self.dataset(target) for target in dict.fromkeys(usual + begun)}
+
+
+def open_run(path: Path) -> RunStore | CrossSessionStore:
+    """Take a path for what its store says it is: a cross-session run, or one of neuron-dropping curves."""
+    return CrossSessionStore(path) if stores.attributes(path).get("kind") == KIND else RunStore(path)
