@@ -36,7 +36,7 @@ RANK = {
     "cross_summary": 8,
     "status": 9,
     "summary_tables": 8,
-    "figures": 8,
+    "figures": 10,
     "run_scores": 9,
     "run_driver": 9,
     "run_engine": 10,
