@@ -18,7 +18,7 @@ from mesodask.run_cost import Load, RunCost, estimate
 from mesodask.run_engine import Run
 from mesodask.run_plan import Extent, actual_ks, grain_of, missing_pieces, resample_chunk_of
 from mesodask.run_sessions import Analysis, Matching, session_run
-from mesodask.settings import TARGETS, NdcSettings
+from mesodask.settings import TARGETS, NdcSettings, RunSettings
 from mesodask.trial_masks import TrialMask
 
 Counts = dict[tuple[str, str], int]
@@ -81,7 +81,7 @@ def trials_of(infos: Sequence[alf.SessionInfo], one: Any) -> dict[str, dict[str,
 
 
 def count_trials(
-    tables: Mapping[str, Mapping[str, np.ndarray]], settings: NdcSettings, trial_mask: TrialMask
+    tables: Mapping[str, Mapping[str, np.ndarray]], settings: RunSettings, trial_mask: TrialMask
 ) -> Counts:
     """Count the trials of the smaller class: with a label and an event, whatever their windows hold."""
     lengths = {eid: len(next(iter(table.values()))) if table else None for eid, table in tables.items()}

@@ -4,18 +4,20 @@ Arguments become a run: sessions are chosen, neurons matched, sessions embedded,
 engine (:mod:`mesodask.cross_engine`) does the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
 
 from mesodask import cross_engine, session_choice, tracking
+from mesodask.cross_cost import cost_of_cross_session
 from mesodask.cross_engine import CrossSessionRun
 from mesodask.errors import SettingsError, TrackingError
 from mesodask.io import alf, cache
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.ndc import embed_all, silent
+from mesodask.run_cost import RunCost
 from mesodask.run_driver import Progress, checked_identity
 from mesodask.run_sessions import Analysis, chosen_sessions, sources_and_prefix
 from mesodask.selection import Narrowing
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 OF_THE_PIPELINE = ("reduction", "dim_k", "use_elasticnet", "C", "l1_ratio", "inner_cv", "max_iter")
 
 
+@overload
+def cross_session(
+    subject: str | Sequence[str], *, dry_run: Literal[False] = False, **arguments: Any
+) -> CrossSessionStore: ...
+@overload
+def cross_session(subject: str | Sequence[str], *, dry_run: Literal[True], **arguments: Any) -> RunCost: ...
 def cross_session(
     subject: str | Sequence[str],
     *,
@@ -40,11 +48,12 @@ def cross_session(
     trial_mask: TrialMask = None,
     client: "Client | None" = None,
     rerun: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
     decoder: Any = None,
     settings: CrossSessionSettings | None = None,
     **options: Any,
-) -> CrossSessionStore:
+) -> CrossSessionStore | RunCost:
     """Train a decoder on the first session of a subject, and test it on all later ones.
 
     The neurons are those that all sessions share, z-scored within each. The first session is cut into outer folds;
@@ -67,7 +76,7 @@ def cross_session(
         Of a subject's sessions, those with fewer trials are left out.
     decoder : scikit-learn classifier or pipeline, optional
         Takes the place of the whole pipeline, at its own speed; set its penalty, scaler and reduction in it.
-    one, cache_dir, roicat_root, neurons_only, neurons, trial_mask, client, rerun, progress
+    one, cache_dir, roicat_root, neurons_only, neurons, trial_mask, client, rerun, dry_run, progress
         As for :func:`mesodask.neuron_dropping_curves`; neurons are narrowed by regions, or by a mapping of eid.
     settings : CrossSessionSettings, optional
         All further settings at once.
@@ -78,7 +87,8 @@ def cross_session(
     -------
     CrossSessionStore
         The run on disk, ``decoding/cross_session/<prefix>.zarr``. Its ``datasets()``, one a target, are what
-        :func:`mesodask.plot_cross_session` takes; :func:`mesodask.cross_session_table` lays it out as a table.
+        :func:`mesodask.plot_cross_session` takes; :func:`mesodask.cross_session_table` lays it out as a table. For a
+        dry run its :class:`mesodask.run_cost.RunCost`.
 
     Raises
     ------
@@ -105,13 +115,32 @@ def cross_session(
     narrowing = {"roicat_root": roicat_root, "neurons_only": neurons_only, "neurons": neurons}
     tracked = _tracked(subject, one, analysis.settings, min_trials, narrowing)
     eids = tracked["session"].values.tolist()
+    analysis = analysis.of_sessions(eids) if isinstance(subject, str) else analysis
+    if dry_run:
+        return _cost(tracked, one, folder, analysis, rerun)
     report = progress or silent
     paths = embed_all(eids, one, folder, client, report)
-    of_these = analysis if not isinstance(subject, str) else analysis.of_sessions(eids)
-    sources, prefix = sources_and_prefix(tracked, paths, of_these)
-    store = CrossSessionStore(cache.cross_session_folder(folder) / f"{prefix}.zarr")
-    run = CrossSessionRun(store, tracked, sources, analysis.settings, decoder, analysis.decoded_by)
+    run = _run(tracked, paths, folder, analysis)
     return cross_engine.carry_out(run, client, rerun=rerun, report=report)
+
+
+def _run(
+    tracked: xr.Dataset, paths: Mapping[str, Path], folder: Path, analysis: Analysis[CrossSessionSettings]
+) -> CrossSessionRun:
+    """Describe the run of embedded sessions: nothing is computed or written."""
+    sources, prefix = sources_and_prefix(tracked, paths, analysis)
+    store = CrossSessionStore(cache.cross_session_folder(folder) / f"{prefix}.zarr")
+    return CrossSessionRun(store, tracked, sources, analysis.settings, analysis.decoder, analysis.decoded_by)
+
+
+def _cost(
+    tracked: xr.Dataset, one: Any, folder: Path, analysis: Analysis[CrossSessionSettings], rerun: bool
+) -> RunCost:
+    infos = chosen_sessions(tracked["session"].values.tolist(), one)
+    paths = {info.eid: cache.session_store(folder, info.eid) for info in infos}
+    known = not rerun and all(path.exists() for path in paths.values())
+    store = _run(tracked, paths, folder, analysis).store if known else None
+    return cost_of_cross_session(infos, one, tracked.sizes["neuron"], analysis, store)
 
 
 def _analysis(settings: CrossSessionSettings, trial_mask: TrialMask, decoder: Any) -> Analysis[CrossSessionSettings]:

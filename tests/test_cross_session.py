@@ -50,6 +50,7 @@ def cross(subject: SimulatedSubject, sessions: list[xr.Dataset], client: Client,
 
     def compute(eids: object = None, **options: object) -> CrossSessionStore:
         settings = SMALL | {"client": client, "targets": "choice", "cache_dir": tmp_path} | options
+        settings = {name: value for name, value in settings.items() if value is not None}
         return cross_session(
             subject.eids if eids is None else eids, one=subject.one_dir, roicat_root=subject.roicat_root, **settings
         )
@@ -258,7 +259,7 @@ def test_refit_carries_a_model_of_all_trials(cross: Cross, subject: SimulatedSub
 
 def test_a_decoder_of_the_users_own(cross: Cross, subject: SimulatedSubject) -> None:
     model = LogisticRegression(C=0.1, tol=1e-8)
-    run = cross(decoder=model)
+    run = cross(decoder=model, dim_k=None)
     found = run.dataset("choice")
     X, y, _ = decoded(run, "choice", subject.eids[0])
     outer = StratifiedKFold(3, shuffle=True, random_state=seeds.integer_seed(0, "folds", subject.eids[0], "choice", 0))
@@ -271,7 +272,7 @@ def test_a_decoder_of_the_users_own(cross: Cross, subject: SimulatedSubject) -> 
     assert float(found["accuracy"][2]) == (model.predict(X_test) == y_test).mean()
     np.testing.assert_allclose(found["null_accuracy"][2], (model.predict(X_test) == null[:19]).mean(axis=1))
     assert cross_session_table(run)["decoder"].iloc[0] == "LogisticRegression"
-    with pytest.raises(SettingsError, match=r"both decoder= and C, dim_k|both decoder= and dim_k, C"):
+    with pytest.raises(SettingsError, match="both decoder= and dim_k, C are given"):
         cross(decoder=model, C=(1.0,))
 
 
@@ -451,7 +452,7 @@ def test_nothing_to_compare_is_told(cross: Cross, subject: SimulatedSubject, sub
         ({"min_per_class": 4}, r"min_per_class is 4, too few for outer_cv=3"),
         ({"C": ()}, r"C: no value to search"),
         ({"null": "blockwise", "targets": "block"}, r"blockwise"),
-        ({"decoder": object()}, r"no method get_params"),
+        ({"decoder": object(), "dim_k": None}, r"no method get_params"),
     ],
 )
 def test_refusals_have_their_words(cross: Cross, options: dict[str, object], words: str) -> None:
@@ -515,7 +516,7 @@ def test_command(
     assert main(["cross-session", *subject.eids, *typed, "--csv", str(tmp_path / "table.csv")]) == 0
     out = capsys.readouterr().out
     assert str(run.path) in out
-    assert out.count("2025-01-1") == 3
+    assert out.count("\nchoice") == 3
     assert "0.05" in out
     assert "…" not in out
     read = pd.read_csv(tmp_path / "table.csv", float_precision="round_trip")

@@ -46,6 +46,7 @@ RANK = {
     "populations": 11,
     "run_sessions": 11,
     "forecast": 12,
+    "cross_cost": 13,
     "ndc": 13,
     "pairs": 14,
     "generalization": 14,
