@@ -23,6 +23,7 @@ summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
+write_report                  a run as one HTML page that a person opens and understands
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
 ============================  ==========================================================================
 
@@ -52,6 +53,7 @@ _HOME_OF = {
     "run_status": "status",
     "plot_ndc": "figures",
     "plot_tracking": "figures",
+    "write_report": "figures.report",
     "simulate_subject": "simulate",
 }
 
@@ -74,12 +76,14 @@ __all__ = [
     "tracking_table",
     "trial_features",
     "write_csv",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
     from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
     from mesodask.figures import plot_ndc, plot_tracking
+    from mesodask.figures.report import write_report
     from mesodask.generalization import cross_session
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.pairs import pairwise_curves

@@ -154,6 +154,7 @@ def test_importing_mesodask_is_light() -> None:
         ("mesodask.compute.runner", {"one", "matplotlib", "sklearn", "rastermap"}),
         ("mesodask.cli", {"distributed", "matplotlib", "sklearn", "numba"}),
         ("mesodask.figures.tracking", {"one", "dask", "distributed", "iblatlas"}),
+        ("mesodask.figures.report", {"one", "dask", "distributed", "iblatlas", "bokeh"}),
         ("mesodask.session_choice", {"one", "dask", "distributed", "iblatlas", "matplotlib"}),
         ("mesodask.ndc", {"matplotlib", "rastermap", "distributed"}),
     ],

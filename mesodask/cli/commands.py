@@ -12,6 +12,7 @@ from mesodask.cli.cross_session import cross_session
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.progress import Stages
+from mesodask.cli.report import report
 from mesodask.cli.status import status, summary
 from mesodask.cli.track import track
 
@@ -139,4 +140,4 @@ def plot(run: Path, figure: Path) -> None:
         options.draw(summarize(store), figure)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, cross_session, status, summary, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, cross_session, status, summary, plot, report)
