@@ -22,6 +22,7 @@ run_status                    what of a run is done, failed, skipped and left, a
 summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
+plot_cross_session            a cross-session run by date; plot_generalization_matrix where each was trained on
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 write_report                  a run as one HTML page that a person opens and understands
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
@@ -52,6 +53,8 @@ _HOME_OF = {
     "write_csv": "summary_tables",
     "run_status": "status",
     "plot_ndc": "figures",
+    "plot_cross_session": "figures",
+    "plot_generalization_matrix": "figures",
     "plot_tracking": "figures",
     "write_report": "figures.report",
     "simulate_subject": "simulate",
@@ -66,6 +69,8 @@ __all__ = [
     "load_or_embed",
     "neuron_dropping_curves",
     "pairwise_curves",
+    "plot_cross_session",
+    "plot_generalization_matrix",
     "plot_ndc",
     "plot_tracking",
     "run_status",
@@ -82,7 +87,7 @@ __all__ = [
 if TYPE_CHECKING:
     from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
-    from mesodask.figures import plot_ndc, plot_tracking
+    from mesodask.figures import plot_cross_session, plot_generalization_matrix, plot_ndc, plot_tracking
     from mesodask.figures.report import write_report
     from mesodask.generalization import cross_session
     from mesodask.ndc import neuron_dropping_curves

@@ -39,6 +39,7 @@ from mesodask.simulate import SimulatedSubject
 from mesodask.simulate.neurons import weights_of_day
 
 SMALL = {"min_sessions": 3, "min_k_shared": 50, "dim_k": 32, "n_shuffle": 19}
+TARGETS = ("choice", "feedback", "stimulus", "block")
 NAMES = ("accuracy", "balanced_accuracy", "auc", "null_accuracy", "p_value", "fold_accuracy", "weights", "C")
 Cross = Callable[..., CrossSessionStore]
 
@@ -74,7 +75,14 @@ def same_bits(one: xr.Dataset, other: xr.Dataset) -> None:
 
 def simulated(folder: Path, client: Client, options: dict[str, object], **settings: object) -> CrossSessionStore:
     made = simulate_subject(
-        folder, n_trials=240, rois_per_fov=(60, 60), signals=("deconvolved",), persistence=1.0, **options
+        folder,
+        n_trials=200,
+        rois_per_fov=(60,),
+        signals=("deconvolved",),
+        persistence=1.0,
+        untracked=0.0,
+        non_cells=0.0,
+        **options,
     )
     return cross_session(
         made.eids, one=made.one_dir, roicat_root=made.roicat_root, client=client,
@@ -86,36 +94,39 @@ def simulated(folder: Path, client: Client, options: dict[str, object], **settin
 
 
 def test_a_stable_code_generalises_and_one_that_turns_falls_with_the_days(client: Client, tmp_path: Path) -> None:
-    stable = simulated(tmp_path / "stable", client, {"n_days": 4, "seed": 5})
-    turning = simulated(tmp_path / "turning", client, {"n_days": 4, "seed": 5, "code_rotation": 30.0})
-    for target in ("choice", "feedback", "stimulus", "block"):
+    code = {"n_days": 4, "seed": 5, "fractions": dict.fromkeys(TARGETS, 0.5)}
+    stable = simulated(tmp_path / "stable", client, code)
+    turning = simulated(tmp_path / "turning", client, code | {"code_rotation": 30.0})
+    for target in TARGETS:
         held, fell = stable.dataset(target), turning.dataset(target)
         assert (held["p_value"][1:] <= 0.02).all()
         assert np.isnan(held["p_value"].values[0])
         assert (held["accuracy"] > 0.7).all()
         # the first day is the same, whatever comes later; the fourth, 90 degrees away, has another code
         np.testing.assert_array_equal(held["fold_accuracy"], fell["fold_accuracy"])
-        assert float(fell["accuracy"][3]) < 0.65
+        assert abs(float(fell["accuracy"][3]) - 0.5) < 0.15
         assert float(held["accuracy"][3] - fell["accuracy"][3]) > 0.15
-        assert float(fell["accuracy"][1]) > float(fell["accuracy"][3]) + 0.05
-    lost = np.array([[d["accuracy"][day] for d in turning.datasets().values()] for day in (1, 2, 3)])
-    assert (np.diff(lost.mean(axis=1)) < -0.03).all()
+    by_day = np.array([dataset["accuracy"].values for dataset in turning.datasets().values()]).mean(axis=0)
+    assert (np.diff(by_day[1:]) < -0.05).all()
 
 
 def test_without_a_code_p_values_are_uniform(client: Client, tmp_path: Path) -> None:
-    """Each null on twenty pairs of sessions: neither too many small ones nor too many large."""
-    run = simulated(
-        tmp_path, client, {"n_days": 5, "seed": 6, "fractions": {}, "drift": 0.5}, train_on="each", n_shuffle=99
-    )
-    p = np.concatenate([dataset["p_value"].values.ravel() for dataset in run.datasets().values()])
-    p = p[np.isfinite(p)]
-    assert len(p) == 4 * 20
-    # p is a multiple of 1/100: a uniform draw within its step makes it continuous
-    spread = p - np.random.default_rng(0).random(len(p)) / 100
-    assert kstest(spread, "uniform").pvalue > 0.01
-    assert (p <= 0.05).mean() <= 0.125  # 95 % of binomial(80, 0.05) lies below
-    accuracies = np.concatenate([dataset["accuracy"].values.ravel() for dataset in run.datasets().values()])
-    assert abs(accuracies.mean() - 0.5) < 0.02
+    """Of the default nulls, with slow drift; test sessions are independent draws of one readout's luck."""
+    p_values, stored = [], []
+    draw = np.random.default_rng(0)
+    for seed in (1, 2):
+        run = simulated(tmp_path / str(seed), client, {"n_days": 8, "seed": seed, "fractions": {}, "drift": 0.3})
+        for dataset in run.datasets().values():
+            found = dataset.isel(session=slice(1, None))
+            above = (found["null_accuracy"] > found["accuracy"] + 1e-6).sum("shuffle").values
+            tied = (abs(found["null_accuracy"] - found["accuracy"]) <= 1e-6).sum("shuffle").values
+            # accuracies are counts, and ties count against the observed one: drawn among them, p is uniform
+            p_values += list((above + draw.random(7) * (1 + tied)) / 100)
+            stored += found["p_value"].values.tolist()
+    assert len(p_values) == 2 * 7 * len(TARGETS)
+    assert kstest(p_values, "uniform").pvalue > 0.05
+    assert (np.array(stored) + 1e-9 >= p_values).all()
+    assert np.mean(np.array(stored) <= 0.05) <= 0.125  # so many at the most in 99 % of draws of binomial(56, 0.05)
 
 
 def test_code_rotation_turns_the_weights_by_the_angle(tmp_path: Path) -> None:
@@ -328,7 +339,7 @@ def threads() -> Iterator[Client]:
 def test_same_bits_in_processes_and_threads_and_after_a_kill(
     cross: Cross, subject: SimulatedSubject, sessions: list[xr.Dataset], tmp_path: Path
 ) -> None:
-    settings = {"targets": ("choice", "block"), "train_on": "each", "null_labels": "train", "n_shuffle": 12}
+    settings = {"targets": ("choice", "block"), "null_labels": "train", "n_shuffle": 12}
     expected = cross(**settings).datasets()
     other = tmp_path / "killed"
     link_stores(sessions, other)
@@ -339,7 +350,7 @@ def test_same_bits_in_processes_and_threads_and_after_a_kill(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 100
-    while not log.exists() or log.read_text().count("done") < 5:
+    while not log.exists() or log.read_text().count("done") < 4:
         assert driver.poll() is None, driver.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -519,8 +530,8 @@ def test_command(
     assert out.count("\nchoice") == 3
     assert "0.05" in out
     assert "…" not in out
-    read = pd.read_csv(tmp_path / "table.csv", float_precision="round_trip")
-    np.testing.assert_array_equal(read["accuracy"], run.dataset("choice")["accuracy"])
+    read = pd.read_csv(tmp_path / "table.csv")
+    np.testing.assert_allclose(read["accuracy"], run.dataset("choice")["accuracy"], rtol=1e-15)
     assert main(["cross-session", *subject.eids, *typed, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["run"] == str(run.path)
@@ -531,3 +542,6 @@ def test_command(
     assert "43/43 100%" in capsys.readouterr().out
     assert main(["summary", run.path.stem, *where]) == 0
     assert str(run.path) in capsys.readouterr().out
+    assert main(["cross-session", *subject.eids, *typed, "--x", "days", "--figure", str(tmp_path / "days.png")]) == 0
+    assert main(["plot", str(run.path), str(tmp_path / "plot.png")]) == 0
+    assert min((tmp_path / name).stat().st_size for name in ("days.png", "plot.png")) > 10_000

@@ -136,6 +136,7 @@ def plot(run: Path, figure: Path) -> None:
     store = open_run(run)
     if isinstance(store, CrossSessionStore):
         draw_cross_session(store, figure)
+        click.echo(f"figure   {figure}")
     else:
         options.draw(summarize(store), figure)
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -51,6 +51,7 @@ settings = options.many(
 @options.rerun
 @ndc.dry_run
 @options.figure
+@click.option("--x", type=click.Choice(["date", "days"]), default="date", help="What the figure's sessions stand at.")
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the table into this file.")
 @options.as_json
 def cross_session(
@@ -64,6 +65,7 @@ def cross_session(
     rerun: bool,
     dry_run: bool,
     figure: Path | None,
+    x: Literal["date", "days"],
     csv: Path | None,
     as_json: bool,
     **settings: Any,
@@ -102,7 +104,9 @@ def cross_session(
         if csv is not None:
             click.echo(f"table    {csv}")
     if figure is not None:
-        draw_cross_session(run, figure, quiet=as_json)
+        draw_cross_session(run, figure, x)
+        if not as_json:
+            click.echo(f"figure   {figure}")
 
 
 def summarize_cross_session(run: "CrossSessionStore", csv: Path | None) -> None:
@@ -115,15 +119,15 @@ def summarize_cross_session(run: "CrossSessionStore", csv: Path | None) -> None:
         click.echo(f"table    {write_table(table, csv)}")
 
 
-def draw_cross_session(run: "CrossSessionStore", figure: Path, *, quiet: bool = False) -> None:
+def draw_cross_session(run: "CrossSessionStore", figure: Path, x: Literal["date", "days"] = "date") -> None:
     """Draw a run into a file: accuracy by date, or the matrix where every session was trained on."""
     from mesodask.figures import plot_cross_session, plot_generalization_matrix
 
     datasets = run.datasets()
-    is_matrix = any("train_session" in dataset.dims for dataset in datasets.values())
-    (plot_generalization_matrix if is_matrix else plot_cross_session)(datasets, save=figure)
-    if not quiet:
-        click.echo(f"figure   {figure}")
+    if any("train_session" in dataset.dims for dataset in datasets.values()):
+        plot_generalization_matrix(datasets, save=figure)
+    else:
+        plot_cross_session(datasets, x=x, save=figure)
 
 
 def _table(run: "CrossSessionStore") -> "pd.DataFrame":

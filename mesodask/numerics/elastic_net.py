@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-_LAST_STEP = 1e-8
+# sums may be reordered and fused so that they vectorise; NaN and infinity keep their meaning
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
+# in decisions; the errors of Newton's method are about this times the step before
+_LAST_STEP = 1e-6
+# of the gain of a sweep over C: a coordinate that gains less moves decisions by its root, over the root of q
+_MODEL_TOLERANCE = 1e-15
+_LEAST_CURVATURE = 1e-12
 _MAX_SWEEPS = 2000
 _MAX_HALVINGS = 40
 
@@ -88,7 +94,7 @@ def _objective(f, signs, C, rho, w):  # type: ignore[no-untyped-def]
     return C * total + penalty
 
 
-@numba.njit(cache=True, forceinline=True, fastmath={"reassoc", "contract", "nsz"}, nogil=True)
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True)
 def _dot(x, y):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(x.size):
@@ -96,7 +102,7 @@ def _dot(x, y):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, forceinline=True, fastmath={"reassoc", "contract", "nsz"}, nogil=True)
+@numba.njit(cache=True, forceinline=True, fastmath=_FAST, nogil=True)
 def _weighted_square(x, q):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(x.size):
@@ -105,99 +111,109 @@ def _weighted_square(x, q):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, forceinline=True, fastmath={"contract"}, nogil=True)
-def _add_product(t, x, q, out):  # type: ignore[no-untyped-def]
+def _add_weighted(t, x, q, out):  # type: ignore[no-untyped-def]
     for i in range(x.size):
         out[i] += t * x[i] * q[i]
 
 
-@numba.njit(cache=True, forceinline=True, nogil=True)
-def _sweep(rows, q, curvature, residual, rho, v, only_active, total_q, change_b):  # type: ignore[no-untyped-def]
-    """Minimise the model over one coordinate after the other; return the largest gain and the intercept's change.
+@numba.njit(cache=True, forceinline=True, fastmath={"contract"}, nogil=True)
+def _add_scaled(t, x, out):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        out[i] += t * x[i]
 
-    `residual` is the descent of the loss's model, C g - q * (change of decisions).
+
+@numba.njit(cache=True, forceinline=True, nogil=True)
+def _soft(pull, rho, curvature):  # type: ignore[no-untyped-def]
+    """Minimise ``curvature x**2 / 2 - pull x + rho |x|``."""
+    size = max(abs(pull) - rho, 0.0) / curvature
+    return size if pull > 0 else -size
+
+
+@numba.njit(cache=True, forceinline=True, nogil=True)
+def _sweep(rows, q, total_q, curvature, residual, rho, v, only_active):  # type: ignore[no-untyped-def]
+    """Minimise the model over one coordinate after the other and the intercept; return the largest gain and its change.
+
+    `residual` is the descent of the loss's model at the present v, ``C g - q df``, and is kept so.
     """
     largest = 0.0
     for j in range(v.size):
-        if only_active and v[j] == 0.0:
+        square = curvature[j] + 1 - rho
+        # under a pure l1 norm a coordinate that is constant has no curvature at all
+        if square <= 0.0 or (only_active and v[j] == 0.0):
             continue
-        if curvature[j] == 0.0 and v[j] == 0.0:
-            continue
-        pull = _dot(rows[j], residual) + curvature[j] * v[j]
-        new = max(abs(pull) - rho, 0.0) / (curvature[j] + 1 - rho) if curvature[j] + 1 - rho > 0 else 0.0
-        if pull < 0:
-            new = -new
-        step = new - v[j]
-        if step != 0.0:
-            v[j] = new
-            _add_product(-step, rows[j], q, residual)
-            largest = max(largest, (curvature[j] + 1 - rho) * step * step)
+        change = _soft(_dot(rows[j], residual) + curvature[j] * v[j], rho, square) - v[j]
+        if change != 0.0:
+            v[j] += change
+            _add_weighted(-change, rows[j], q, residual)
+            largest = max(largest, square * change * change)
     shift = residual.sum() / total_q
-    for i in range(q.size):
-        residual[i] -= shift * q[i]
-    largest = max(largest, total_q * shift * shift)
-    return largest, change_b + shift
+    _add_scaled(-shift, q, residual)
+    return max(largest, total_q * shift * shift), shift
+
+
+@numba.njit(cache=True, forceinline=True, nogil=True)
+def _minimise_model(rows, q, residual, rho, v, curvature, tolerance):  # type: ignore[no-untyped-def]
+    """Sweep until a whole sweep gains next to nothing; change v and return the change of the intercept."""
+    total_q = q.sum()
+    for j in range(v.size):
+        curvature[j] = _weighted_square(rows[j], q)
+    change, only_active = 0.0, False
+    for _ in range(_MAX_SWEEPS):
+        gain, shift = _sweep(rows, q, total_q, curvature, residual, rho, v, only_active)
+        change += shift
+        if gain <= tolerance and not only_active:
+            break
+        # coordinates at 0 are asked again only when the others have settled
+        only_active = gain > tolerance
+    return change
+
+
+@numba.njit(cache=True, forceinline=True, nogil=True)
+def _slope(pull, df, w, v, rho):  # type: ignore[no-untyped-def]
+    """Return a bound of how the objective changes at first on the way from w to v."""
+    slope = -_dot(pull, df)
+    for j in range(w.size):
+        slope += rho * (abs(v[j]) - abs(w[j])) + (1 - rho) * w[j] * (v[j] - w[j])
+    return slope
+
+
+@numba.njit(cache=True, forceinline=True, nogil=True)
+def _step_length(f, df, signs, C, rho, w, v, slope, objective):  # type: ignore[no-untyped-def]
+    """Halve a step until the objective falls as it should; return its length and the objective there."""
+    length, new = 1.0, objective
+    for _ in range(_MAX_HALVINGS):
+        new = _objective(f + length * df, signs, C, rho, w + length * (v - w))
+        if new <= objective + 1e-4 * length * slope + 1e-14 * abs(objective):
+            break
+        length *= 0.5
+    return length, new
 
 
 @numba.njit(cache=True, nogil=True)
 def _descend(rows, signs, C, rho, w, b, max_iter):  # type: ignore[no-untyped-def]
-    """Fit in place; return whether it has converged."""
-    n_coordinates, n_trials = rows.shape
-    f = np.full(n_trials, b[0])
-    for j in range(n_coordinates):
-        if w[j] != 0.0:
-            for i in range(n_trials):
-                f[i] += w[j] * rows[j, i]
-    q, residual, df = np.empty(n_trials), np.empty(n_trials), np.empty(n_trials)
-    curvature, v = np.empty(n_coordinates), w.copy()
+    """Fit w and b in place; return whether it has converged."""
+    f, df, curvature = np.full(rows.shape[1], b[0]), np.empty(rows.shape[1]), np.empty(len(rows))
+    for j in range(len(rows)):
+        _add_scaled(w[j], rows[j], f)
     objective = _objective(f, signs, C, rho, w)
     for _ in range(max_iter):
-        total_q = 0.0
-        for i in range(n_trials):
-            pull = 1 / (1 + np.exp(signs[i] * f[i]))
-            q[i] = max(C * pull * (1 - pull), 1e-12 * C)
-            residual[i] = C * signs[i] * pull
-            total_q += q[i]
-        slope_loss = residual.copy()
-        for j in range(n_coordinates):
-            curvature[j] = _weighted_square(rows[j], q)
-            v[j] = w[j]
-        change_b = 0.0
-        only_active = False
-        tolerance = 1e-2 * _LAST_STEP * _LAST_STEP * C
-        for _sweep_number in range(_MAX_SWEEPS):
-            gain, change_b = _sweep(rows, q, curvature, residual, rho, v, only_active, total_q, change_b)
-            if gain <= tolerance:
-                if not only_active:
-                    break
-                only_active = False
-            else:
-                only_active = True
-        for i in range(n_trials):
-            df[i] = change_b
-        for j in range(n_coordinates):
+        g = 1 / (1 + np.exp(signs * f))
+        pull = C * signs * g
+        # without a floor trials decided beyond doubt would leave a model without curvature
+        q = C * np.maximum(g * (1 - g), _LEAST_CURVATURE)
+        v = w.copy()
+        change = _minimise_model(rows, q, pull.copy(), rho, v, curvature, C * _MODEL_TOLERANCE)
+        df[:] = change
+        for j in range(len(rows)):
             if v[j] != w[j]:
-                for i in range(n_trials):
-                    df[i] += (v[j] - w[j]) * rows[j, i]
-        largest, largest_f = 0.0, 0.0
-        for i in range(n_trials):
-            largest, largest_f = max(largest, abs(df[i])), max(largest_f, abs(f[i]))
-        # what the model says that the objective falls at first, per length of the step
-        slope = -_dot(slope_loss, df)
-        for j in range(n_coordinates):
-            slope += rho * (abs(v[j]) - abs(w[j])) + (1 - rho) * w[j] * (v[j] - w[j])
-        length = 1.0
-        for _halving in range(_MAX_HALVINGS):
-            trial_w, trial_f = w + length * (v - w), f + length * df
-            new = _objective(trial_f, signs, C, rho, trial_w)
-            if new <= objective + 1e-4 * length * slope + 1e-14 * abs(objective):
-                break
-            length *= 0.5
-        for j in range(n_coordinates):
-            w[j] = v[j] if length == 1.0 else w[j] + length * (v[j] - w[j])
-        for i in range(n_trials):
-            f[i] += length * df[i]
-        b[0] += length * change_b
-        objective = new
-        if largest <= _LAST_STEP * (1 + largest_f):
+                _add_scaled(v[j] - w[j], rows[j], df)
+        length, objective = _step_length(f, df, signs, C, rho, w, v, _slope(pull, df, w, v, rho), objective)
+        if length == 1.0:
+            w[:] = v  # a weight that has become 0 is 0
+        else:
+            w += length * (v - w)
+        f += length * df
+        b[0] += length * change
+        if length == 1.0 and np.abs(df).max() <= _LAST_STEP:
             return True
     return False

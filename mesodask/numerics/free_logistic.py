@@ -26,9 +26,10 @@ from scipy.special import expit
 
 Float64 = NDArray[np.float64]
 
-# Newton's method doubles the digits: a step that moves no decision by more than this leaves an error of its square
-_LAST_STEP = 1e-6
+# in decisions: a full Newton step of length d leaves an error of about d times as much
+_LAST_STEP = 3e-5
 _MAX_HALVINGS = 30
+_ROUNDING = 1e-14
 
 
 class FreeFit(NamedTuple):
@@ -92,11 +93,11 @@ def _newton(K: Float64, signs: Float64, C: float, a: Float64, b: float, max_iter
         length = 1.0
         for _ in range(_MAX_HALVINGS):
             new_loss = _loss(a + length * da, Ka + length * Kda, b + length * db, signs, C)
-            if new_loss <= loss * (1 + 1e-14):
+            if new_loss <= loss * (1 + _ROUNDING):
                 break
             length /= 2
         a, b, Ka, loss = a + length * da, b + length * db, Ka + length * Kda, new_loss
-        if np.abs(Kda + db).max() < _LAST_STEP * (1 + np.abs(f).max()):
+        if length == 1.0 and np.abs(Kda + db).max() < _LAST_STEP:
             return FreeFit(a, float(b), True)
     return FreeFit(a, float(b), False)
 

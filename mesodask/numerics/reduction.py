@@ -58,7 +58,9 @@ class Reduced:
         return full
 
 
-def standardised(X: NDArray[np.floating], train: NDArray[np.intp], test: NDArray[np.intp]) -> tuple[Float64, Float64]:
+def standardised(
+    X: NDArray[np.floating], train: NDArray[np.intp], test: NDArray[np.intp], out: Float64 | None = None
+) -> tuple[Float64, Float64]:
     """Standardise neurons on the training trials, in float64; constant ones become 0.
 
     Parameters
@@ -67,6 +69,8 @@ def standardised(X: NDArray[np.floating], train: NDArray[np.intp], test: NDArray
         Activity, C-ordered.
     train, test : int arrays (n_train,), (n_test,)
         Rows of X.
+    out : float64 array (at least n_train + n_test, n_neurons), optional
+        Memory for the result: fresh memory for every fold costs as much as the work.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def standardised(X: NDArray[np.floating], train: NDArray[np.intp], test: NDArray
     ([[-1.0, 0.0], [1.0, 0.0]], [[4.0, 0.0]])
     """
     trials = np.concatenate((train, test))
-    Z = np.empty((len(trials), X.shape[1]))
+    Z = np.empty((len(trials), X.shape[1])) if out is None else out[: len(trials)]
     standardise_into(X, trials, len(train), 1.0, Z)
     return Z[: len(train)], Z[len(train) :]
 

@@ -57,6 +57,15 @@ def standardised_features(
 # sums over trials stay in order (no reassociation): each neuron is a lane of its own, so they vectorise as they are
 @numba.njit(cache=True, nogil=True)
 def standardise_into(X, trials, n_train, scale, out):  # type: ignore[no-untyped-def]
+    """Write the rows `trials` of X, standardised on the first `n_train` of them and times `scale`, to `out`.
+
+    Examples
+    --------
+    >>> out = np.empty((2, 1))
+    >>> standardise_into(np.array([[1.0], [3.0]]), np.array([0, 1]), 2, 1.0, out)
+    >>> out.ravel().tolist()
+    [-1.0, 1.0]
+    """
     n_neurons = X.shape[1]
     for start in range(0, n_neurons, _BLOCK):
         stop = min(start + _BLOCK, n_neurons)

@@ -254,7 +254,8 @@ def fit_fold(X: ArrayLike, Y: ArrayLike, train: ArrayLike, test: ArrayLike, grid
     activity, labels = checked_population(X, Y)
     train, test = np.asarray(train, dtype=np.intp), np.asarray(test, dtype=np.intp)
     with ONE_BLAS_THREAD:
-        chosen = [_choose(activity, y, train, grid, seed) for y in labels]
+        memory = np.empty((len(train), activity.shape[1]))
+        chosen = [_choose(activity, y, train, grid, seed, memory) for y in labels]
         readout, unconverged = _fit_chosen(activity, labels, train, grid, [settings for settings, _ in chosen])
     C, ratio = np.array([settings for settings, _ in chosen]).T
     return FoldFit(
@@ -322,7 +323,7 @@ def _reduce(Z_train: Float64, Z_test: Float64, y: Bools, grid: TransferGrid, rot
 
 
 def _choose(
-    activity: NDArray[np.floating], labels: Bools, train: Indices, grid: TransferGrid, seed: int
+    activity: NDArray[np.floating], labels: Bools, train: Indices, grid: TransferGrid, seed: int, memory: Float64
 ) -> tuple[tuple[float, float], int]:
     """Return the settings of the best mean accuracy over inner folds, and how many fits did not converge."""
     candidates = grid.candidates
@@ -333,7 +334,7 @@ def _choose(
     folds = make_folds(y, n_splits=grid.inner_cv, seed=seed)
     accuracies, unconverged = np.empty((len(candidates), len(folds))), 0
     for number, (inner, held_out) in enumerate(folds):
-        Z_train, Z_test = standardised(activity, train[inner], train[held_out])
+        Z_train, Z_test = standardised(activity, train[inner], train[held_out], memory)
         reduced = _reduce(Z_train, Z_test, y[inner], grid, any(grid.ratios))
         kernel = _kernel(reduced, grid)
         for ratio in grid.ratios:

@@ -1,0 +1,351 @@
+"""How a readout of one session decodes the others: accuracy by date, and the matrix of all pairs of sessions."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from mesodask.errors import DataError, SettingsError
+from mesodask.figures.ndc import checked_file
+
+XAxis = Literal["date", "days"]
+
+PANEL_SIZE = (4.6, 3.6)  # inches
+LETTERS_A_PANEL = 64  # of a title, over the width of one
+SMALL = 7.0  # points
+BAND, ABROAD, HOME = "0.6", "#21668d", "#c4541c"  # distinct in grey, and to colour-blind eyes
+MAX_P = 0.05  # a star below
+NULL_PERCENTILES = (2.5, 97.5)
+CELL, MAP_SIZE, MARGIN = 0.36, (2.6, 8.0), 1.7  # inches of a session, of a map (least and most), beside it
+SMALLEST_TEXT = 4.5  # points, in a cell
+POINT = 1 / 72  # inches
+
+
+class HasDatasets(Protocol):
+    """A run that reads its targets as datasets."""
+
+    def datasets(self) -> Mapping[str, xr.Dataset]:
+        """Return a dataset a target."""
+
+
+def plot_cross_session(
+    run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset,
+    *,
+    x: XAxis = "date",
+    axes: Sequence[Axes] | None = None,
+    save: str | Path | None = None,
+) -> Figure:
+    """Plot how well the readout of the first session decodes each session, a panel a target.
+
+    The diamond is the cross-validated accuracy of the home session, the short strokes are its folds. Circles are the
+    later sessions, with a star above where p < 0.05. The grey band holds the middle 95 % of the null accuracies. The
+    dotted line is chance; the numbers at the bottom are the trials decoded. Sessions without a score are named.
+
+    Parameters
+    ----------
+    run : run, mapping of str to xarray.Dataset, or xarray.Dataset
+        A cross-session run, its datasets by target, or the dataset of one target. Of each dataset are read
+        ``accuracy, p_value, n_trials (session)``, ``null_accuracy (session, shuffle)``, ``fold_accuracy (fold)`` and
+        ``date (session)``, with the home session first.
+    x : {"date", "days"}
+        Sessions side by side, named by their date; or at the days since the home session.
+    axes : sequence of matplotlib.axes.Axes, optional
+        Where to draw, one a target; by default in a new figure, two panels a row.
+    save : path-like, optional
+        Write the figure here too; the ending decides the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    SettingsError
+        `x` is neither of the two, there are fewer axes than targets, or the figure cannot be saved under this name.
+    DataError
+        There is no target, or the run has a matrix of sessions: see :func:`plot_generalization_matrix`.
+
+    Examples
+    --------
+    >>> session, null = ["a", "b"], np.linspace(0.4, 0.6, 50)
+    >>> run = xr.Dataset(
+    ...     {"accuracy": ("session", [0.9, 0.8]), "p_value": ("session", [np.nan, 0.02]),
+    ...      "null_accuracy": (("session", "shuffle"), [null, null]), "n_trials": ("session", [200, 180]),
+    ...      "fold_accuracy": ("fold", [0.88, 0.9, 0.92])},
+    ...     {"session": session, "date": ("session", ["2025-01-01", "2025-01-04"])}, {"subject": "S1"})
+    >>> plot_cross_session({"choice": run}, x="days").axes[0].get_title()
+    'choice'
+    """
+    if x not in get_args(XAxis):
+        raise SettingsError(f"x is {x!r}, expected 'date' or 'days'")
+    datasets = _datasets(run, matrix=False)
+    figure, panels = _panels(len(datasets), axes)
+    for panel, (target, dataset) in zip(panels, datasets.items(), strict=False):
+        _draw_target(panel, dataset, x)
+        panel.set_title(target)
+    handles = _legend_handles(x)
+    if axes is None:
+        figure.suptitle(_wrapped(_title(datasets), len(datasets)), fontsize="small")
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=3, fontsize="x-small", frameon=False, handlelength=1.4
+        )
+    else:
+        panels[0].legend(handles=handles, loc="best", fontsize="x-small", frameon=False)
+    if save is not None:
+        figure.savefig(checked_file(save), dpi=200)
+    return figure
+
+
+def plot_generalization_matrix(
+    run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset,
+    *,
+    save: str | Path | None = None,
+    cmap: str = "viridis",
+) -> Figure:
+    """Plot how well the readout of every session decodes every other, a heat map a target, sessions by date.
+
+    A row is the session trained on, a column the session decoded; the diagonal, framed, is cross-validated. Dots mark
+    p < 0.05; where cells are large enough they hold the accuracy in percent, with a star in place of the dot.
+    All maps have the same colours, from chance on; pairs without a score are grey.
+
+    Parameters
+    ----------
+    run : run, mapping of str to xarray.Dataset, or xarray.Dataset
+        As of :func:`plot_cross_session`, with ``accuracy, p_value (train_session, test_session)``.
+    save : path-like, optional
+        Write the figure here too; the ending decides the format.
+    cmap : str
+        Sequential colour map, dark to light.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    SettingsError
+        The figure cannot be saved under this name.
+    DataError
+        There is no target, or the run trained on the first session alone: see :func:`plot_cross_session`.
+
+    Examples
+    --------
+    >>> pairs = ("train_session", "test_session")
+    >>> run = xr.Dataset(
+    ...     {"accuracy": (pairs, [[0.9, 0.7], [0.6, 0.8]]), "p_value": (pairs, [[np.nan, 0.02], [0.3, np.nan]])},
+    ...     {"date": ("session", ["2025-01-01", "2025-01-04"])}, {"subject": "S1"})
+    >>> [text.get_text() for text in plot_generalization_matrix({"choice": run}).axes[0].texts]
+    ['90', '70*', '60', '80']
+    """
+    datasets = _datasets(run, matrix=True)
+    n_sessions = max(dataset.sizes["train_session"] for dataset in datasets.values())
+    side = float(np.clip(CELL * n_sessions, *MAP_SIZE))
+    figure, panels = _panels(len(datasets), None, (side + MARGIN, side + MARGIN))
+    best = max((float(np.nanmax(d["accuracy"].values, initial=0.5)) for d in datasets.values()), default=1.0)
+    norm = mpl.colors.Normalize(0.5, max(best, 0.55))
+    colors = mpl.colormaps[cmap].with_extremes(bad="0.9", under=mpl.colormaps[cmap](0.0))
+    for panel, (target, dataset) in zip(panels, datasets.items(), strict=False):
+        _draw_matrix(panel, dataset, colors, norm, side / dataset.sizes["train_session"])
+        panel.set_title(target)
+    bar = figure.colorbar(
+        mpl.cm.ScalarMappable(norm, colors), ax=list(panels[: len(datasets)]), shrink=0.6, pad=0.02, extend="min"
+    )
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=SMALL)
+    bar.set_label("accuracy", fontsize="small")
+    figure.suptitle(_wrapped(_title(datasets), len(datasets)), fontsize="small")
+    if save is not None:
+        figure.savefig(checked_file(save), dpi=200)
+    return figure
+
+
+def _datasets(run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset, *, matrix: bool) -> dict[str, xr.Dataset]:
+    datasets: dict[str, xr.Dataset]
+    if isinstance(run, xr.Dataset):
+        datasets = {str(run.attrs.get("target", "")): run}
+    elif isinstance(run, Mapping):
+        datasets = dict(run.items())
+    else:
+        datasets = dict(run.datasets())
+    if not datasets:
+        raise DataError("the run has no target to plot; let it compute one first")
+    for target, dataset in datasets.items():
+        if ("train_session" in dataset.dims) != matrix:
+            other = "plot_cross_session" if matrix else "plot_generalization_matrix"
+            found = "the first session alone" if matrix else "each session"
+            raise DataError(f"target {target!r} was trained on {found}; plot it with {other}")
+    return datasets
+
+
+def _panels(
+    n_targets: int, axes: Sequence[Axes] | None, size: tuple[float, float] = PANEL_SIZE
+) -> tuple[Figure, list[Axes]]:
+    if axes is not None:
+        given = list(np.ravel(np.asarray(axes, dtype=object)))
+        if len(given) < n_targets:
+            raise SettingsError(f"axes holds {len(given)} of them, expected one a target, {n_targets}")
+        figure = given[0].figure
+        return figure, given
+    n_columns = min(2, n_targets)
+    n_rows = -(-n_targets // n_columns)
+    figure = Figure(figsize=(size[0] * n_columns, size[1] * n_rows + 0.6), layout="constrained")
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).ravel())
+    for panel in panels[n_targets:]:
+        panel.set_axis_off()
+    return figure, panels
+
+
+def _wrapped(text: str, n_targets: int) -> str:
+    return textwrap.fill(text, LETTERS_A_PANEL * min(2, n_targets))
+
+
+def _title(datasets: Mapping[str, xr.Dataset]) -> str:
+    first = next(iter(datasets.values()))
+    dates = [str(day) for day in first["date"].values]
+    subject = first.attrs.get("subject", "")
+    span = f"{len(dates)} sessions, {dates[0]} to {dates[-1]}"
+    trained = "trained on each session" if "train_session" in first.dims else f"trained on {dates[0]}"
+    return f"{subject}: {span}; {trained}" if subject else f"{span}; {trained}"
+
+
+def _legend_handles(x: XAxis) -> list[Any]:
+    numbers = "in brackets: trials" if x == "date" else "numbers at the bottom: trials"
+    return [
+        Line2D([], [], color=HOME, marker="D", ms=5, lw=0, label="home, cross-validated (strokes: folds)"),
+        Line2D([], [], color=ABROAD, marker="o", ms=5, lw=1.4, label="other sessions"),
+        Line2D([], [], color=ABROAD, marker="*", ms=6, lw=0, label=f"p < {MAX_P:g}"),
+        Patch(facecolor=BAND, alpha=0.3, lw=0, label="95 % of the null"),
+        Line2D([], [], color="0.4", ls=":", lw=0.8, label="chance"),
+        Line2D([], [], lw=0, label=numbers),
+    ]
+
+
+def _draw_target(panel: Axes, dataset: xr.Dataset, x: XAxis) -> None:
+    accuracy, p = dataset["accuracy"].values, dataset["p_value"].values
+    places = _places(dataset, x)
+    _draw_band(panel, places, dataset["null_accuracy"].values)
+    panel.axhline(0.5, color="0.4", lw=0.8, ls=":", zorder=0)
+    folds = dataset["fold_accuracy"].values
+    panel.plot(np.full(len(folds), places[0]), folds, "_", color=HOME, ms=9, mew=1, alpha=0.7, zorder=3)
+    panel.plot(places[1:], accuracy[1:], "-o", color=ABROAD, lw=1.4, ms=5, mec="white", mew=0.6, zorder=4)
+    panel.plot(places[:1], accuracy[:1], "D", color=HOME, ms=6, mec="white", mew=0.6, zorder=5)
+    for place, height, value in zip(places, accuracy, p, strict=True):
+        if value < MAX_P:
+            panel.annotate(
+                "*", (place, height), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
+                color=ABROAD, fontsize="large", fontweight="bold",
+            )  # fmt: skip
+    panel.set_ylabel("accuracy", fontsize="small")
+    panel.tick_params(labelsize=SMALL)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.margins(y=0.14)
+    (_dates_below if x == "date" else _days_below)(panel, places, dataset)
+    _note_skipped(panel, dataset)
+
+
+def _places(dataset: xr.Dataset, x: XAxis) -> np.ndarray:
+    if x == "date":
+        return np.arange(dataset.sizes["session"], dtype=float)
+    days = [date.fromisoformat(str(day)) for day in dataset["date"].values]
+    return np.array([float((day - days[0]).days) for day in days])
+
+
+def _draw_band(panel: Axes, places: np.ndarray, null: np.ndarray) -> None:
+    """Draw the middle 95 % of the null accuracies, where there are any."""
+    there = np.isfinite(null).any(axis=1)
+    if not there.any():
+        return
+    low, high = np.nanpercentile(null[there], NULL_PERCENTILES, axis=1)
+    middle = places[there]
+    if np.ptp(middle) == 0:
+        # a single session, or several of one day: a band has some width all the same
+        middle, low, high = middle[0] + np.array([-0.3, 0.3]), np.full(2, low.min()), np.full(2, high.max())
+    panel.fill_between(middle, low, high, color=BAND, alpha=0.3, lw=0, zorder=1)
+
+
+def _dates_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset) -> None:
+    """Name the sessions by date and trials; of many, as many as are legible."""
+    labels = [f"{day} ({n})" for day, n in zip(dataset["date"].values, dataset["n_trials"].values, strict=True)]
+    every = max(1, int(np.ceil(len(places) * SMALL * 1.25 * POINT / (0.8 * PANEL_SIZE[0]))))
+    panel.set_xticks(places[::every], labels[::every], rotation=90, fontsize=SMALL)
+    panel.set_xlim(-0.5, len(places) - 0.5)
+
+
+def _days_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset) -> None:
+    """Scale the axis by days, and write the trials above it, moved apart where sessions lie close together."""
+    span = max(float(places[-1] - places[0]), 1.0)
+    panel.set_xlim(places[0] - 0.05 * span, places[-1] + 0.05 * span)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set_xlabel("days since the home session", fontsize="small")
+    low, high = panel.get_ylim()
+    bottom = low - 0.16 * (high - low)  # room of their own for the numbers
+    panel.set_ylim(bottom, high)
+    step = 1.1 * span * SMALL * 1.25 * POINT / (0.8 * PANEL_SIZE[0])
+    for place, n in zip(_apart(places, step), dataset["n_trials"].values, strict=True):
+        panel.text(place, bottom + 0.02 * (high - bottom), str(n), rotation=90, ha="center", va="bottom",
+                   fontsize=SMALL, color="0.35")  # fmt: skip
+
+
+def _apart(places: np.ndarray, step: float) -> np.ndarray:
+    """Move increasing places apart by at least `step`, each group that is too close about its own mean.
+
+    Examples
+    --------
+    >>> _apart(np.array([0.0, 4.0, 4.5]), 1.0).tolist()
+    [0.0, 3.75, 4.75]
+    """
+    groups: list[list[float]] = []
+    for place in places:
+        groups.append([float(place)])
+        while len(groups) > 1 and _centres(groups[-1], step)[0] < _centres(groups[-2], step)[-1] + step:
+            last = groups.pop()
+            groups[-1] += last
+    return np.concatenate([_centres(group, step) for group in groups])
+
+
+def _centres(group: list[float], step: float) -> np.ndarray:
+    return np.mean(group) + step * (np.arange(len(group)) - (len(group) - 1) / 2)
+
+
+def _note_skipped(panel: Axes, dataset: xr.Dataset) -> None:
+    missing = [str(day) for day in dataset["date"].values[np.isnan(dataset["accuracy"].values)]]
+    if missing:
+        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        panel.text(0.99, 1.0, f"no score: {', '.join(missing[:4])}{more}", transform=panel.transAxes, ha="right",
+                   va="top", fontsize=SMALL, color="0.3")  # fmt: skip
+
+
+def _draw_matrix(panel: Axes, dataset: xr.Dataset, colors: Any, norm: Any, cell: float) -> None:
+    accuracy = dataset["accuracy"].transpose("train_session", "test_session").values
+    below = dataset["p_value"].transpose("train_session", "test_session").values < MAX_P
+    n_sessions = len(accuracy)
+    panel.imshow(accuracy, cmap=colors, norm=norm)
+    for session in range(n_sessions):
+        frame = mpl.patches.Rectangle((session - 0.5, session - 0.5), 1, 1, fill=False, ec="white", lw=1.2)
+        panel.add_patch(frame)
+    every = max(1, int(np.ceil(SMALL * 1.2 * POINT / cell)))
+    days = [str(day) for day in dataset["date"].values]
+    panel.set_xticks(range(0, n_sessions, every), days[::every], rotation=90, fontsize=SMALL)
+    panel.set_yticks(range(0, n_sessions, every), days[::every], fontsize=SMALL)
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    panel.set_xlabel("decoded session", fontsize="small")
+    panel.set_ylabel("session trained on", fontsize="small")
+    # three letters, each about 0.62 of the font's size wide
+    size = min(0.85 * cell / POINT / (0.62 * 3), SMALL)
+    for (train, test), value in np.ndenumerate(accuracy):
+        mark = "*" if size >= SMALLEST_TEXT else "."
+        text = (f"{100 * value:.0f}" if size >= SMALLEST_TEXT else "") + mark * bool(below[train, test])
+        if np.isfinite(value) and text:
+            color = "black" if norm(value) > 0.6 else "white"
+            panel.text(test, train, text, ha="center", va="center", fontsize=max(size, SMALLEST_TEXT), color=color)
