@@ -23,6 +23,8 @@ summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_cross_session            a cross-session run by date; plot_generalization_matrix where each was trained on
+plot_raster                   a session's activity in Rastermap order, with the wheel
+plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 write_report                  a run as one HTML page that a person opens and understands
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
@@ -55,7 +57,9 @@ _HOME_OF = {
     "plot_ndc": "figures",
     "plot_cross_session": "figures",
     "plot_generalization_matrix": "figures",
+    "plot_raster": "figures",
     "plot_tracking": "figures",
+    "plot_xyz": "figures",
     "write_report": "figures.report",
     "simulate_subject": "simulate",
 }
@@ -72,7 +76,9 @@ __all__ = [
     "plot_cross_session",
     "plot_generalization_matrix",
     "plot_ndc",
+    "plot_raster",
     "plot_tracking",
+    "plot_xyz",
     "run_status",
     "simulate_subject",
     "summarize",
@@ -87,7 +93,14 @@ __all__ = [
 if TYPE_CHECKING:
     from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
-    from mesodask.figures import plot_cross_session, plot_generalization_matrix, plot_ndc, plot_tracking
+    from mesodask.figures import (
+        plot_cross_session,
+        plot_generalization_matrix,
+        plot_ndc,
+        plot_raster,
+        plot_tracking,
+        plot_xyz,
+    )
     from mesodask.figures.report import write_report
     from mesodask.generalization import cross_session
     from mesodask.ndc import neuron_dropping_curves

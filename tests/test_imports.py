@@ -23,6 +23,7 @@ RANK = {
     "sessions": 5,
     "selection": 5,
     "features": 6,
+    "raster": 6,
     "originals": 6,
     "tracking": 6,
     "simulate": 6,

@@ -77,7 +77,7 @@ def ndc(
     from mesodask.summary import summarize
 
     if figure is not None:
-        from mesodask.figures.ndc import checked_file
+        from mesodask.figures.saving import checked_file
 
         checked_file(figure)  # before hours of work, not after
     connection = alf.connect(one)

@@ -63,7 +63,7 @@ def track(
     search = {name: value for name, value in search.items() if value is not None}
     _check_options(mode, [*search, *(["figure"] if figure else [])])
     if figure is not None:
-        from mesodask.figures.ndc import checked_file
+        from mesodask.figures.saving import checked_file
 
         checked_file(figure)  # before the work, not after
     common = {"one": alf.connect(one), "roicat_root": roicat_root, "neurons_only": not all_rois, "neurons": neurons}

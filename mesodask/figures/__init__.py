@@ -2,6 +2,15 @@
 
 from mesodask.figures.cross_session import plot_cross_session, plot_generalization_matrix
 from mesodask.figures.ndc import plot_ndc
+from mesodask.figures.raster import plot_raster
+from mesodask.figures.space import plot_xyz
 from mesodask.figures.tracking import plot_tracking
 
-__all__ = ["plot_cross_session", "plot_generalization_matrix", "plot_ndc", "plot_tracking"]
+__all__ = [
+    "plot_cross_session",
+    "plot_generalization_matrix",
+    "plot_ndc",
+    "plot_raster",
+    "plot_tracking",
+    "plot_xyz",
+]

@@ -4,19 +4,16 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
-from mesodask.errors import SettingsError
+from mesodask.figures.palette import session_colors
+from mesodask.figures.saving import save_figure
 from mesodask.io.runstore import RunStore
 from mesodask.summary import summarize
 
-# of 0..1 on a map that goes from dark to light: the lightest end would vanish on white paper
-COLOR_RANGE = (0.0, 0.82)
 PANEL_SIZE = (4.6, 3.4)  # inches
 LETTERS_A_PANEL = 64  # of a title, over the width of one
 METRIC_NAMES = {"auc": "AUC", "accuracy": "balanced accuracy"}
@@ -71,30 +68,8 @@ def plot_ndc(
     lines = [textwrap.fill(line, LETTERS_A_PANEL * n_columns) for line in _title(summary)]
     figure.suptitle("\n".join(lines), fontsize="small")
     if save is not None:
-        figure.savefig(checked_file(save), dpi=200)
+        save_figure(figure, save, {"figure": "ndc", **summary.attrs})
     return figure
-
-
-def checked_file(file: str | Path) -> Path:
-    """Make sure that a figure can be saved under this name.
-
-    Raises
-    ------
-    SettingsError
-        Its folder does not exist, or matplotlib writes no format of its ending.
-    """
-    path = Path(file)
-    known = sorted(FigureCanvasBase.get_supported_filetypes())
-    if path.suffix.removeprefix(".").lower() not in known:
-        raise SettingsError(f"{path}: a figure's name ends in one of {', '.join('.' + ending for ending in known)}")
-    if not path.absolute().parent.is_dir():
-        raise SettingsError(f"{path}: the folder {path.absolute().parent} does not exist")
-    return path
-
-
-def session_colors(n_sessions: int, cmap: str = "viridis") -> list[tuple[float, ...]]:
-    """Colours of sessions in date order, dark to light."""
-    return [mpl.colormaps[cmap](x) for x in np.linspace(*COLOR_RANGE, max(n_sessions, 2))][:n_sessions]
 
 
 def _title(summary: xr.Dataset) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mesodask.figures.ndc import checked_file
+from mesodask.figures.saving import save_figure
 from mesodask.tracking import session_labels
 
 CELL = 0.36  # inches of the heat map for a session
@@ -62,7 +62,7 @@ def plot_tracking(
     draw_gaps(right, table, values, share=share)
     figure.suptitle(_title(table), fontsize="small")
     if save is not None:
-        figure.savefig(checked_file(save), dpi=200)
+        save_figure(figure, save, {"figure": "tracking", **table.attrs, "sessions": table["session"].values.tolist()})
     return figure
 
 

@@ -4,6 +4,7 @@ import logging
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -226,3 +227,12 @@ def _wheel_collection(files: SessionFiles, collection: str | None) -> str | None
     logger.warning("%s: wheels in %s, none of them beside the trials (%s): no wheel is taken",
                    files.info.path, " and ".join(holding), trials or "there are none")  # fmt: skip
     return None
+
+
+def brainbox_wheel() -> Any:
+    """Give the module ``brainbox.behavior.wheel`` of ibllib; None where that is not installed."""
+    try:
+        from brainbox.behavior import wheel
+    except ImportError:  # another project has the name, too
+        return None
+    return wheel
