@@ -82,7 +82,7 @@ def cross_session(
 
     options.check_which(eids, subject)
     if figure is not None:
-        from mesodask.figures.ndc import checked_file
+        from mesodask.figures.saving import checked_file
 
         checked_file(figure)  # before hours of work, not after
     arguments = {"one": alf.connect(one), "cache_dir": cache_dir, "roicat_root": roicat_root,

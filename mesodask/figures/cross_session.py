@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mesodask.errors import DataError, SettingsError
-from mesodask.figures.ndc import checked_file
+from mesodask.figures.saving import checked_file
 
 XAxis = Literal["date", "days"]
 

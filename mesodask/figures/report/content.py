@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import to_hex
 
-from mesodask.figures.ndc import METRIC_NAMES, session_colors
+from mesodask.figures.ndc import METRIC_NAMES
+from mesodask.figures.palette import session_colors
 from mesodask.figures.report import words
 from mesodask.io.runstore import RunStore
 from mesodask.settings import NdcSettings
