@@ -6,13 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesodask.io.runstore import RunStore
+from mesodask.io import cache
+from mesodask.io.runbase import RunBase
+from mesodask.settings import CrossSessionSettings, NdcSettings, RunSettings
 
-# options of ``mesodask ndc`` that are not called like their setting
-OPTION_NAMES = {"R": "--resamples", "n_label_shuffles": "--shuffles"}
+# options that are not called like their setting
+OPTION_NAMES = {"R": "--resamples", "n_label_shuffles": "--shuffles", "n_shuffle": "--shuffles"}
+OPTIONS_OFF = {"use_elasticnet": "--no-elasticnet"}
 GIVEN_BY_ARRAYS = "given"  # neurons narrowed by masks or rows: see mesodask.selection.in_words
 ONE_TABLES = "sessions.pqt"
 LONGEST_LINE = 90
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of run, as it is asked for: command, function, its first argument, and its settings."""
+
+    command: str
+    function: str
+    first: str
+    settings: type[RunSettings]
+
+
+KINDS = {
+    "neuron_dropping_curves": Kind("ndc", "neuron_dropping_curves", "eids", NdcSettings),
+    "cross_session": Kind("cross-session", "cross_session", "subject", CrossSessionSettings),
+}
 
 
 @dataclass(frozen=True)
@@ -34,17 +53,18 @@ class Recipe:
     remarks: list[str]
 
 
-def recipe(store: RunStore, one: str | Path | None = None, roicat_root: str | Path | None = None) -> Recipe:
+def recipe(store: RunBase, one: str | Path | None = None, roicat_root: str | Path | None = None) -> Recipe:
     """Tell how to do a run again, from its store alone.
 
     Parameters
     ----------
-    store : RunStore
+    store : RunStore or CrossSessionStore
         The run.
     one, roicat_root : path-like, optional
         Folders to be named in it. Without `one`, the folder that holds the default cache the run lies in.
     """
     tracked, attrs = store.tracked(), store.attrs
+    kind = KINDS[attrs["kind"]]
     settings = {name: value for name, value in attrs["settings"].items() if value is not None}
     eids = tracked["session"].values.tolist()
     places = _places(store.path, one, roicat_root)
@@ -53,28 +73,32 @@ def recipe(store: RunStore, one: str | Path | None = None, roicat_root: str | Pa
         by_hand["features"] = f"the populations {', '.join(eids)}, as a mapping of name to dataset"
         places.pop("one", None)
         settings.pop("targets")
-        return Recipe("", _script(dict.fromkeys(by_hand, _Code("...")) | places | settings), _to_fill_in(by_hand))
+        script = _script(kind.function, dict.fromkeys(by_hand, _Code("...")) | places | settings)
+        return Recipe("", script, _to_fill_in(by_hand))
     how, remarks = _narrowing(tracked.attrs)
     if how.get("neurons") == GIVEN_BY_ARRAYS:
         by_hand["neurons"] = "its neurons were given as masks or rows"
         del how["neurons"]
-    script = _script({"eids": eids} | places | how | dict.fromkeys(by_hand, _Code("...")) | settings)
+    if "decoder" in by_hand:  # which takes the place of some settings, that must not be named beside it
+        defaults = kind.settings().model_dump(mode="json")
+        settings = {name: value for name, value in settings.items() if value != defaults[name]}
+    script = _script(kind.function, {kind.first: eids} | places | how | dict.fromkeys(by_hand, _Code("...")) | settings)
     remarks += _to_fill_in(by_hand)
     if "one" not in places:
         remarks.append("Add the folder of your ONE tables as one (--one) if it is not your default ONE.")
     if "roicat_root" not in places and len(eids) > 1:
         remarks.append("Add the folder of your ROICaT tree as roicat_root (--roicat-root) if it is not ~/chronic_csv.")
-    return Recipe("" if by_hand else _command(eids, places, how, settings), script, remarks)
+    return Recipe("" if by_hand else _command(kind.command, eids, places, how, settings), script, remarks)
 
 
 def _places(run: Path, one: str | Path | None, roicat_root: str | Path | None) -> dict[str, str]:
     """Folders that a run is computed from and goes to; the cache folder is left out where it is ONE's own."""
-    cache = next((folder.parent for folder in run.absolute().parents if folder.name == "decoding"), None)
-    if one is None and cache is not None and cache.name == "meso" and (cache.parent / ONE_TABLES).exists():
-        one = cache.parent
+    folder = cache.folder_of_run(run)
+    if one is None and folder is not None and folder.name == "meso" and (folder.parent / ONE_TABLES).exists():
+        one = folder.parent
     places = {} if one is None else {"one": str(Path(one).expanduser().absolute())}
-    if cache is not None and (one is None or cache != Path(places["one"]) / "meso"):
-        places["cache_dir"] = str(cache)
+    if folder is not None and (one is None or folder != Path(places["one"]) / "meso"):
+        places["cache_dir"] = str(folder)
     if roicat_root is not None:
         places["roicat_root"] = str(Path(roicat_root).expanduser().absolute())
     return places
@@ -87,7 +111,7 @@ def _narrowing(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return how | ({"neurons": attrs["neurons"]} if attrs["neurons"] else {}), []
 
 
-def _by_hand(store: RunStore, attrs: Mapping[str, Any], eids: list[str]) -> dict[str, str]:
+def _by_hand(store: RunBase, attrs: Mapping[str, Any], eids: list[str]) -> dict[str, str]:
     """Arguments that a store knows of and does not hold, each with the reason for which it knows."""
     found = {}
     dropped = (store.feature_attributes(target, eid).get("dropped", {}) for target in store.targets() for eid in eids)
@@ -102,8 +126,10 @@ def _to_fill_in(by_hand: Mapping[str, str]) -> list[str]:
     return [f"Fill in {name}=: {why}. A command line cannot say it." for name, why in by_hand.items()]
 
 
-def _command(eids: list[str], places: dict[str, str], how: dict[str, Any], settings: dict[str, Any]) -> str:
-    lines = [" ".join(["mesodask ndc", *eids[:1]]), *eids[1:]]
+def _command(
+    command: str, eids: list[str], places: dict[str, str], how: dict[str, Any], settings: dict[str, Any]
+) -> str:
+    lines = [" ".join([f"mesodask {command}", *eids[:1]]), *eids[1:]]
     lines += [f"--{name.replace('_', '-')} {shlex.quote(place)}" for name, place in places.items()]
     if "neurons_only" in how:
         lines.append("--all-rois")
@@ -123,7 +149,7 @@ def _option(name: str, value: Any) -> str:
     """
     flag = OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")
     if isinstance(value, bool):
-        return flag if value else flag.replace("--", "--no-", 1)
+        return flag if value else OPTIONS_OFF.get(name, flag.replace("--", "--no-", 1))
     text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return f"{flag} {shlex.quote(text)}"
 
@@ -135,14 +161,14 @@ class _Code(str):
         return str(self)
 
 
-def _script(arguments: Mapping[str, Any]) -> str:
+def _script(function: str, arguments: Mapping[str, Any]) -> str:
     if "neurons" in arguments and not isinstance(arguments["neurons"], _Code):
         arguments = {**arguments, "neurons": arguments["neurons"].split(",")}
     given = "".join(f"        {name}={_literal(value)},\n" for name, value in arguments.items())
     return (
-        "from mesodask import neuron_dropping_curves\n\n"
+        f"from mesodask import {function}\n\n"
         'if __name__ == "__main__":  # the workers are processes, which import this file\n'
-        f"    run = neuron_dropping_curves(\n{given}    )\n"
+        f"    run = {function}(\n{given}    )\n"
     )
 
 

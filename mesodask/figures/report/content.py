@@ -1,13 +1,13 @@
 """What stands in a report: a run store and its summary -> plain numbers, texts and tables. No HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import xarray as xr
-from matplotlib.colors import to_hex
 
 from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.palette import session_colors
@@ -18,6 +18,7 @@ from mesodask.summary import CURVES
 from mesodask.tracking import session_labels
 
 ON_DARK = (0.3, 1.0)  # of 0..1 on the sessions' map: its dark end would vanish on a dark page
+INVALID = "of a null that is not valid for this target"
 CURVE_COLUMNS = {
     "mean": "Mean", "low": "Low", "high": "High", "null_mean": "Null mean", "null_low": "Null low",
     "null_high": "Null high", "p": "p", "n_resamples": "Resamples",
@@ -64,7 +65,7 @@ def curves(summary: xr.Dataset, labels: Sequence[str], cmap: str = "viridis") ->
         "metric": METRIC_NAMES[summary.attrs["metric"]],
         "k": summary["k"].values.tolist(),
         "sessions": [
-            {"label": label, "color": to_hex(light), "dark": to_hex(dark)}
+            {"label": label, "color": _hex(light), "dark": _hex(dark)}
             for label, (light, dark) in zip(labels, colors, strict=True)
         ],
         "targets": [
@@ -75,9 +76,22 @@ def curves(summary: xr.Dataset, labels: Sequence[str], cmap: str = "viridis") ->
     }
 
 
+def _hex(color: Sequence[float]) -> str:
+    """Write a colour of 0..1 as HTML does.
+
+    Examples
+    --------
+    >>> _hex((1.0, 0.5, 0.0, 1.0))
+    '#ff8000'
+    """
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in color[:3])
+
+
 def _plain(values: np.ndarray) -> list:
     """Turn an array into lists, and NaN into None."""
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    plain = values.astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()
 
 
 def _text(value: str) -> Cell:
@@ -108,7 +122,7 @@ def _result_cells(one: xr.Dataset) -> list[Cell]:
     if str(one["status"].values) == "skipped":
         return [Cell(words.NOTHING)] * 9
     star, low, high = (float(one[name]) for name in ("k_star", "k_star_low", "k_star_high"))
-    mark, note = ("", "") if one["null_valid"].item() else (" !", "of a null that is not valid for this target")
+    mark, note = ("", "") if one["null_valid"].item() else (" !", INVALID)
     p_values = {name: float(one[name]) for name in ("p_largest", "p_curve", "q")}
     performance = float(one["performance"])
     return [
@@ -139,6 +153,34 @@ def all_numbers(summary: xr.Dataset, labels: Sequence[str]) -> Table:
 
 def _form(name: str) -> str:
     return {"score": ".4f", "1": ".2g"}.get(CURVES[name].unit, ".0f")
+
+
+def across(table: pd.DataFrame) -> Table:
+    """Lay out how decoders carry over to other sessions (:func:`mesodask.cross_session_table`)."""
+    columns = [Column(name, "name") for name in ("Target", "Trained on", "Tested on")]
+    columns += map(Column, ("Days", "Trials", "Accuracy", "Null 95 %", "Balanced", "AUC", "p", "q"))
+    rows = []
+    for row in table.to_dict("records"):
+        names = [_text(str(row[name])) for name in ("target", "train_date", "date")]
+        state = row["status"] + (f": {row['reason']}" if row["reason"] else "")
+        rows.append([*names, *_across_cells(row), _text(state)])
+    return Table("Accuracy across sessions", [*columns, Column("State", "words")], rows)
+
+
+def _across_cells(row: Mapping[Hashable, Any]) -> list[Cell]:
+    if row["status"] == "skipped":
+        return [_number(row["days"]), *[Cell(words.NOTHING)] * 7]
+    null = f"{row['null_low']:.3f} to {row['null_high']:.3f}"
+    mark, note = ("", "") if row["null_valid"] else (" !", INVALID)
+    return [
+        _number(row["days"]),
+        _number(row["n_trials"]),
+        _number(row["accuracy"], ".3f"),
+        _number(row["null_low"], text=null),
+        _number(row["balanced_accuracy"], ".3f"),
+        _number(row["auc"], ".3f"),
+        *(_number(row[name], text=f"{row[name]:.2g}{mark}", note=note) for name in ("p", "q")),
+    ]
 
 
 def trials(store: RunStore, targets: Sequence[str], eids: Sequence[str], labels: Sequence[str]) -> Table:

@@ -10,16 +10,16 @@ from typing import Any
 
 import jinja2
 import markupsafe
-import numpy as np
 import xarray as xr
 
+from mesodask.cross_summary import cross_session_table
 from mesodask.errors import SettingsError
-from mesodask.figures import plot_ndc, plot_tracking
 from mesodask.figures.ndc import METRIC_NAMES
-from mesodask.figures.report import content, words
+from mesodask.figures.report import content, pictures, words
 from mesodask.figures.report.command import recipe
-from mesodask.figures.report.pictures import Picture, picture
 from mesodask.io import stores
+from mesodask.io.crossstore import KIND as CROSS_SESSION
+from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.runstore import RunStore
 from mesodask.status import run_status
 from mesodask.summary import summarize
@@ -34,7 +34,9 @@ def write_report(
     path: str | Path | None = None,
     *,
     delta: float | None = None,
+    cross_session: CrossSessionStore | str | Path | None = None,
     tracking: xr.Dataset | None = None,
+    sessions: Sequence[xr.Dataset | str | Path] = (),
     one: str | Path | None = None,
     roicat_root: str | Path | None = None,
 ) -> Path:
@@ -53,8 +55,12 @@ def write_report(
         The file; by default it stands beside the run's store and is called like it. A file of that name is replaced.
     delta : float, optional
         As in :func:`mesodask.summarize`.
+    cross_session : CrossSessionStore or path-like, optional
+        What :func:`mesodask.cross_session` gave: its figure and its table stand in the page, too.
     tracking : xarray.Dataset, optional
         From :func:`mesodask.tracking_table`: is drawn by :func:`mesodask.plot_tracking`.
+    sessions : sequence of xarray.Dataset or path-like
+        Session stores, of which a minute is drawn by :func:`mesodask.plot_raster`.
     one, roicat_root : path-like, optional
         Folders of the ONE tables and of the ROICaT tree, to be named in the command. They are not read.
 
@@ -66,7 +72,7 @@ def write_report(
     Raises
     ------
     SettingsError
-        Its name does not end in .html, or its folder does not exist.
+        Its name does not end in .html, its folder does not exist, or the run is one across sessions.
     StoreError
         There is no such run, nothing of it has been computed, or a part of it is damaged.
 
@@ -76,7 +82,18 @@ def write_report(
     """
     store = run if isinstance(run, RunStore) else RunStore(Path(run))
     file = checked_page(store.path.with_suffix(".html") if path is None else path)
-    page = _render(_content(store, delta, tracking, recipe_places={"one": one, "roicat_root": roicat_root}))
+    if store.attrs.get("kind") == CROSS_SESSION:
+        raise SettingsError(
+            f"{store.path}: a run across sessions; a report is of neuron-dropping curves, and takes it as cross_session"
+        )
+    places = {"one": one, "roicat_root": roicat_root}
+    values = _of_run(store, delta, places)
+    values |= {
+        "cross_session": None if cross_session is None else _across(cross_session, places),
+        "tracking": [] if tracking is None else [pictures.tracking_map(tracking)],
+        "rasters": pictures.rasters(sessions),
+    }
+    page = _render(values | {"sections": _sections(values)} | _versions(store))
     temporary = stores.partial_of(file)
     try:
         temporary.write_text(page, encoding="utf-8")
@@ -111,14 +128,13 @@ def _render(values: dict[str, Any]) -> str:
     return environment.from_string((room / "page.html").read_text("utf-8")).render(values | code)
 
 
-def _content(
-    store: RunStore, delta: float | None, tracking: xr.Dataset | None, recipe_places: dict[str, Any]
-) -> dict[str, Any]:
+def _of_run(store: RunStore, delta: float | None, places: dict[str, Any]) -> dict[str, Any]:
+    """Gather all that the run itself has to tell."""
     summary, tracked = summarize(store, delta=delta), store.tracked()
     labels, eids = content.labels_of(tracked), tracked["session"].values.tolist()
     targets = summary["target"].values.tolist()
     attrs = summary.attrs
-    values = {
+    return {
         "title": f"Neuron-dropping curves of {attrs['subject']}",
         "subtitle": _subtitle(summary, labels),
         "state": words.state(run_status(store)),
@@ -127,34 +143,39 @@ def _content(
         "caveats": caveats(summary),
         "any_invalid": not summary["null_valid"].all(),
         "curves": content.curves(summary, labels),
-        "still": picture(plot_ndc(summary), "", f"Curves of {', '.join(targets)}, a line a session."),
+        "still": pictures.curves(summary),
         "results": content.results(summary, labels),
         "all_numbers": content.all_numbers(summary, labels),
         "sessions": content.sessions(tracked, labels),
         "neurons": _neurons(tracked),
         "trials": content.trials(store, targets, eids, labels),
         "equalized": _equalized(store.attrs["settings"]),
-        "tracking": [] if tracking is None else [_tracking_map(tracking)],
-        "cross_session": None,
-        "rasters": [],
         "targets": content.targets(store, targets, eids, summary),
         "settings": content.settings(store),
         "glossary": words.glossary(attrs["metric"], attrs["delta"]),
-        "recipe": recipe(store, **recipe_places),
+        "recipe": recipe(store, **places),
         "run_name": store.path.stem,
         "decoder": attrs["decoder_identity"],
     }
-    return values | {"sections": _sections(values)} | _versions(store)
+
+
+def _across(run: CrossSessionStore | str | Path, places: dict[str, Any]) -> dict[str, Any]:
+    store = run if isinstance(run, CrossSessionStore) else CrossSessionStore(Path(run))
+    table = cross_session_table(store)
+    again = recipe(store, **places)
+    return {"table": content.across(table), "pictures": [pictures.across(store)], "notes": words.across(table),
+            "recipe": again, "run_name": store.path.stem}  # fmt: skip
 
 
 def _sections(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Name the sections that there are, by their ids."""
     every = {
-        "short": "In short", "curves": "Curves", "results": "Results", "trials": "Sessions and trials",
-        "tracking": "Tracking", "settings": "What was run", "meaning": "What the numbers mean",
-        "again": "How to do it again",
+        "short": "In short", "curves": "Curves", "results": "Results", "across": "Across sessions",
+        "trials": "Sessions and trials", "tracking": "Tracking", "activity": "Activity", "settings": "What was run",
+        "meaning": "What the numbers mean", "again": "How to do it again",
     }  # fmt: skip
-    return [(name, text) for name, text in every.items() if name != "tracking" or values["tracking"]]
+    there = {"across": values["cross_session"], "tracking": values["tracking"], "activity": values["rasters"]}
+    return [(name, text) for name, text in every.items() if there.get(name, True)]
 
 
 def _subtitle(summary: xr.Dataset, labels: Sequence[str]) -> str:
@@ -192,16 +213,6 @@ def _neurons(tracked: xr.Dataset) -> str:
 
 def _equalized(settings: dict[str, Any]) -> str:
     return ", and as many in every session as in the one that has the fewest" if settings["equalize_trials"] else ""
-
-
-def _tracking_map(table: xr.Dataset) -> Picture:
-    shared = table["shared"].values[np.triu_indices(table.sizes["session"], k=1)]
-    alt = (
-        f"Heat map of the neurons that each two of {table.sizes['session']} sessions share, {shared.min()} to "
-        f"{shared.max()}, and the same against the days between them."
-    )
-    caption = f"{words.count(table.sizes['neuron'], 'neuron')} were found in any of these sessions."
-    return picture(plot_tracking(table), "", alt, caption)
 
 
 def _versions(store: RunStore) -> dict[str, Any]:

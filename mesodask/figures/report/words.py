@@ -4,12 +4,14 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.numerics.inference import MAX_P
 from mesodask.settings import NdcSettings
 from mesodask.status import RunStatus
+from mesodask.summary import null_claim
 
 NOTHING = "\N{EN DASH}"
 
@@ -132,6 +134,22 @@ def dropped(reasons: dict[str, int], target: str) -> str:
     """
     words = DROPPED | ({"no label": NO_LABEL[target]} if target in NO_LABEL else {})
     return "; ".join(f"{n}: {words.get(reason, reason)}" for reason, n in reasons.items())
+
+
+def across(table: pd.DataFrame) -> list[str]:
+    """Say how to read a cross-session table, and what is known against its nulls."""
+    lines = [
+        "A decoder that is trained on one session reads the others, from the same neurons. Accuracy is the share of "
+        "trials that it gets right; the training session itself is cross-validated and has no p. p is the share of "
+        "null accuracies at or above the observed one, with that one counted in."
+    ]
+    for target, kind in table[["target", "null_kind"]].drop_duplicates().itertuples(index=False):
+        valid, note = null_claim(target, kind)
+        if note:
+            lines.append(f"The null ({kind}) of {target}{'' if valid else ' is not valid'}: {note}.")
+    if (table["status"] == "partial").any():
+        lines.append("This run across sessions is not finished.")
+    return lines
 
 
 def glossary(metric: str, delta: float) -> list[tuple[str, str]]:
