@@ -15,11 +15,12 @@ import xarray as xr
 from browser import Browser
 from distributed import Client
 
-from mesodask import neuron_dropping_curves, summarize, tracking_table, write_report
+from mesodask import cross_session, cross_session_table, neuron_dropping_curves, summarize, tracking_table, write_report
 from mesodask.cli import main
 from mesodask.compute import runner
 from mesodask.errors import SettingsError, StoreError
 from mesodask.figures.report.command import recipe
+from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.runstore import RunStore
 from mesodask.sessions import trials
 from mesodask.simulate import SimulatedSubject
@@ -59,9 +60,21 @@ def summary(finished: RunStore) -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
-def page(finished: RunStore, subject: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def across(subject: SimulatedSubject, cache: Path, client: Client) -> CrossSessionStore:
+    return cross_session(
+        subject.eids, one=subject.one_dir, cache_dir=cache, roicat_root=subject.roicat_root, client=client,
+        targets="choice", min_sessions=3, min_k_shared=10, n_shuffle=19, C=(0.1, 1.0),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(
+    finished: RunStore, across: CrossSessionStore, subject: SimulatedSubject, sessions: list[xr.Dataset],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:  # fmt: skip
     table = tracking_table(subject.subject, one=subject.one_dir, roicat_root=subject.roicat_root)
-    return write_report(finished, tmp_path_factory.mktemp("page") / "report.html", tracking=table)
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    return write_report(finished, file, cross_session=across, tracking=table, sessions=sessions[:2])
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +188,25 @@ def test_trials_are_counted_by_reason(
             assert rows["choice", date][3].startswith(f"{n_trials - 90}: left out by trial_mask")
 
 
+def test_across_sessions(opened: Browser, across: CrossSessionStore) -> None:
+    """Against the run's dataset; p by counting."""
+    dataset, rows = across.dataset("choice"), cells(opened, "across-table")
+    assert [row[2] for row in rows] == dataset["date"].values.tolist()
+    for row, accuracy, null in zip(rows, dataset["accuracy"].values, dataset["null_accuracy"].values, strict=True):
+        assert row[5] == f"{accuracy:.3f}"
+        at_home = np.isnan(null).all()
+        assert row[9] == (DASH if at_home else f"{(1 + (null >= accuracy).sum()) / 20:.2g}")
+    assert rows[1][10] == f"{cross_session_table(across)['q'][1]:.2g}"
+    assert opened.run("return document.querySelectorAll('#across img').length") == 1
+
+
+def test_rasters_of_the_sessions_that_were_given(opened: Browser, sessions: list[xr.Dataset]) -> None:
+    alts = opened.run("return [...document.querySelectorAll('#activity img')].map(i => i.alt)")
+    assert [session.attrs["date"] in alt for session, alt in zip(sessions[:2], alts, strict=True)] == [True, True]
+    assert "120 ROIs, in the order of the store" in alts[0]  # these stores have no Rastermap order
+    assert opened.run("return [...document.images].every(i => i.complete && i.naturalWidth > 300)")
+
+
 def test_settings_and_targets(opened: Browser, finished: RunStore) -> None:
     table = {row[0]: row[1:] for row in cells(opened, "settings-table")}
     assert set(table) == set(finished.attrs["settings"])
@@ -208,7 +240,7 @@ def keys(texts: list[str], kind: str) -> list[Any]:
     return [None if text == DASH else float(re.match(r"[\d.]+(e-\d+)?", text)[0]) for text in texts]  # type: ignore[index]
 
 
-@pytest.mark.parametrize("table", ["results-table", "points-table", "trials-table", "settings-table", "sessions-table"])
+@pytest.mark.parametrize("table", ["results-table", "points-table", "across-table", "trials-table", "settings-table"])
 def test_tables_sort_by_every_column(opened: Browser, table: str) -> None:
     opened.run("document.querySelectorAll('details').forEach(d => d.open = true)")
     kinds = opened.run(f"return [...document.querySelectorAll('#{table} th')].map(h => h.className)")
@@ -333,7 +365,7 @@ const texts = [];
 const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walk.nextNode()) {
   const node = walk.currentNode, element = node.parentElement;
-  const unseen = 'script, style, noscript, .unseen, [hidden], details:not([open]) > .scroll';
+  const unseen = 'script, style, noscript, .unseen, [hidden], details:not([open]) > :not(summary)';
   if (!node.data.trim() || element.closest(unseen)) continue;
   const range = document.createRange(); range.selectNodeContents(node);
   const clip = element.closest('.scroll, pre')?.getBoundingClientRect();
@@ -486,6 +518,19 @@ def test_the_command_gives_the_same_run(
     assert [path for path in store.path.parent.glob("*.zarr") if path != store.path] == []
 
 
+def test_the_command_gives_the_same_run_across_sessions(
+    across: CrossSessionStore, subject: SimulatedSubject, submitted: list[runner.Task],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found = recipe(across, subject.one_dir, subject.roicat_root)
+    assert main(shlex.split(found.command.replace("\\\n", " "))[1:]) == 0
+    assert f"run      {across.path}" in capsys.readouterr().out
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(found.python, names)
+    assert names["run"].path == across.path
+    assert submitted == []
+
+
 def test_what_a_command_cannot_say_is_said(finished: RunStore, page: Path) -> None:
     found = recipe(finished)
     assert found.command == ""
@@ -507,23 +552,29 @@ def test_whole_or_not_at_all(finished: RunStore, tmp_path: Path) -> None:
     assert list(taken.iterdir()) == []
 
 
-def test_errors_are_words(finished: RunStore, tmp_path: Path) -> None:
+def test_errors_are_words(finished: RunStore, across: CrossSessionStore, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="ends in one of"):
         write_report(finished, tmp_path / "report.pdf")
     with pytest.raises(SettingsError, match="does not exist"):
         write_report(finished, tmp_path / "nowhere" / "report.html")
     with pytest.raises(StoreError, match="no run store here"):
         write_report(tmp_path / "run.zarr")
+    with pytest.raises(SettingsError, match="a run across sessions"):
+        write_report(across.path, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_on_the_command_line(
-    finished: RunStore, subject: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    finished: RunStore, across: CrossSessionStore, subject: SimulatedSubject, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     page = tmp_path / "page.html"
     where = ["--one", str(subject.one_dir), "--roicat-root", str(subject.roicat_root)]
-    assert main(["report", str(finished.path), *where, "--tracking", "-o", str(page)]) == 0
+    what = ["--tracking", "--rasters", "--cross-session", str(across.path)]
+    assert main(["report", str(finished.path), *where, *what, "-o", str(page)]) == 0
     assert capsys.readouterr().out == f"report   {page}\n"
     assert "Heat map of the neurons" in page.read_text()
+    assert page.read_text().count("Activity of a minute") == 3
+    assert 'id="across"' in page.read_text()
     assert main(["report", str(tmp_path / "none.zarr"), "-o", str(page)]) == 2
     assert "no run store here" in capsys.readouterr().err
