@@ -27,6 +27,7 @@ plot_raster                   a session's activity in Rastermap order, with the 
 plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 write_report                  a run as one HTML page that a person opens and understands
+start_cluster                 Dask workers: on this machine, on SLURM, or some that run already
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
 ============================  ==========================================================================
 
@@ -61,6 +62,7 @@ _HOME_OF = {
     "plot_tracking": "figures",
     "plot_xyz": "figures",
     "write_report": "figures.report",
+    "start_cluster": "compute.cluster",
     "simulate_subject": "simulate",
 }
 
@@ -81,6 +83,7 @@ __all__ = [
     "plot_xyz",
     "run_status",
     "simulate_subject",
+    "start_cluster",
     "summarize",
     "summary_table",
     "track_neurons",
@@ -91,6 +94,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mesodask.compute.cluster import start_cluster
     from mesodask.cross_summary import cross_session_table
     from mesodask.features import trial_features
     from mesodask.figures import (
