@@ -7,6 +7,7 @@ The way of the data, one direction and no way back::
                                                   --> run store --> summary --> figures
                                                         (io)
 
+============================  ==========================================================================
 load_or_embed                 ALF files of a session -> its Zarr store, opened lazily
 track_neurons                 the same neurons across sessions, by ROICaT cluster UID
 tracking_table                which days hold together: presence, and neurons shared by each pair
@@ -27,6 +28,7 @@ sparseness, plot_sparseness   how sparse a population's activity is, by event wi
 plot_raster                   a session's activity in Rastermap order, with the wheel
 plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
+write_report                  a run as one HTML page that a person opens and understands
 start_cluster                 Dask workers: on this machine, on SLURM, or some that run already
 original_cache                a session as the dictionary that the original scripts cached
 import_session_cache          such a dictionary -> a session store
@@ -72,6 +74,7 @@ _HOME_OF = {
     "import_session_cache": "originals",
     "import_original": "imported",
     "imported_summary": "imported_views",
+    "write_report": "figures.report",
     "simulate_subject": "simulate",
     "sparseness": "population_sparseness",
 }
@@ -107,6 +110,7 @@ __all__ = [
     "tracking_table",
     "trial_features",
     "write_csv",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
@@ -123,6 +127,7 @@ if TYPE_CHECKING:
         plot_tracking,
         plot_xyz,
     )
+    from mesodask.figures.report import write_report
     from mesodask.generalization import cross_session
     from mesodask.imported import import_original
     from mesodask.imported_views import imported_summary

@@ -100,6 +100,20 @@ def rows(neurons: Narrowing, eid: str, n_rois: int, regions: Callable[[], np.nda
     return np.asarray(choice, dtype=np.int64) if given else np.flatnonzero(mask)
 
 
+def in_words(neurons: Narrowing) -> str:
+    """Tell how ``neurons=`` narrows: acronyms with commas, "given" for what cannot be written in a line, "" for not.
+
+    Examples
+    --------
+    >>> in_words(["VISp", "MOs"]), in_words(None), in_words([0, 4])
+    ('MOs,VISp', '', 'given')
+    """
+    if neurons is None:
+        return ""
+    parsed = None if isinstance(neurons, Mapping) else _parse(neurons)
+    return ",".join(sorted(parsed)) if isinstance(parsed, set) else "given"
+
+
 def _by_session(neurons: Narrowing, eids: Mapping[str, int]) -> dict[str, Any]:
     if neurons is None:
         return {}

@@ -299,7 +299,9 @@ def consecutive_pairs(
         neurons=neurons,
     )
     usable = [candidate.neurons for candidate in candidates if not candidate.reason]
-    pairs = [match(pair, {"neurons_only": neurons_only}) for pair in pairwise(usable)]
+    pairs = [
+        match(pair, {"neurons_only": neurons_only, "neurons": selection.in_words(neurons)}) for pair in pairwise(usable)
+    ]
     for pair in pairs:
         if pair.sizes["neuron"] < min_shared:
             logger.warning("%s: left out the pair %s: %d neurons shared, at least %d wanted", pair.attrs["subject"],

@@ -1,14 +1,15 @@
-"""A summary as tidy tables, and as CSV files that any program reads."""
+"""A summary as tidy tables, as CSV files that any program reads, and what to keep in mind when reading it."""
 
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from mesodask.errors import SettingsError
 from mesodask.io import stores
-from mesodask.summary import CURVES, SESSIONS, TARGET_NOTES
+from mesodask.summary import CURVES, MIN_SHUFFLES, SESSIONS, TARGET_NOTES
 
 TableKind = Literal["curves", "k_star"]
 NUMBERS = ("resamples", "shuffles", "trials", "neurons")  # units that are counted, so that values are whole
@@ -97,3 +98,53 @@ def write_table(frame: pd.DataFrame, file: str | Path) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def caveats(summary: xr.Dataset) -> list[str]:
+    """Say in a line each what is to be kept in mind about nulls, folds and the number of shuffles."""
+    alike: dict[tuple[str, str], list[str]] = {}  # what holds of several targets is said once
+    for target in summary["target"].values.tolist():
+        one = summary.sel(target=target)
+        kind, note = one["null_kind"].item(), one["null_note"].item()
+        if note:
+            subject = f"null {kind} of" if one["null_valid"].item() else f"! null {kind} is invalid for"
+            alike.setdefault((subject, note), []).append(target)
+        if note := one["folds_note"].item():
+            alike.setdefault(("folds of", note), []).append(target)
+        if note := _capped(one):
+            alike.setdefault((f"null {kind} of", note), []).append(target)
+    lines = [f"{subject} {', '.join(targets)}: {note}" for (subject, note), targets in alike.items()]
+    return lines + _few_shuffles(summary) + _few_resamples(summary)
+
+
+def _capped(one: xr.Dataset) -> str:
+    """Say how many shuffles a target's null gives where that is fewer than were asked for; else nothing."""
+    asked = int(one["n_shuffles_asked"])
+    possible = one["n_shuffles_possible"].values[one["status"].values != "skipped"]
+    if not len(possible) or possible.min() >= asked:
+        return ""
+    fewest, most = int(possible.min()), int(possible.max())
+    given = str(fewest) if fewest == most else f"{fewest} to {most}"
+    why = ", one less than trials" if one["null_kind"].item() == "circular" else ""
+    return f"it gives no more than {given} of the {asked} shuffles asked for{why}"
+
+
+def _few_shuffles(summary: xr.Dataset) -> list[str]:
+    """Say that no k* can be found with so few shuffles, and what helps."""
+    counted = np.where(summary["status"] == "done", summary["n_shuffles"], 0)
+    few = (counted > 0) & (counted < MIN_SHUFFLES)
+    if not few.any():
+        return []
+    fewest = int(counted[few].min())
+    capped = (summary["n_shuffles_possible"] < summary["n_shuffles_asked"]).transpose(*summary["status"].dims).values
+    helps = "the null gives no more" if capped[few].all() else f"call again with {MIN_SHUFFLES} shuffles or more"
+    return [f"{fewest} shuffles: no p can be below {1 / (1 + fewest):.2g}, so that there is no k*; {helps}"]
+
+
+def _few_resamples(summary: xr.Dataset) -> list[str]:
+    """Say on how many resamples the null is computed where that is not on all."""
+    largest = summary[["n_resamples", "n_null_resamples"]].where(summary["status"] == "done", 0).max()
+    with_null, finished = int(largest["n_null_resamples"]), int(largest["n_resamples"])
+    if not 0 < with_null < finished:
+        return []
+    return [f"p and null: over {with_null} of {finished} resamples, those that have a null; all else over all"]

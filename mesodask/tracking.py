@@ -74,7 +74,8 @@ def track_neurons(
         :data:`mesodask.schema.TRACKED`: ``roi(session, neuron)``, rows of each session's store (all ROIs counted);
         sessions in the order of (date, number), UIDs in lexicographic order. It has no neuron if the sessions share
         none. ``repeated(session)`` counts ROIs with a UID that an earlier one has, ``untracked_fovs(session)`` names
-        FOVs without a cluster-UID file.
+        FOVs without a cluster-UID file. Attributes say how they were narrowed: ``neurons_only``, and ``neurons`` as
+        :func:`mesodask.selection.in_words`.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def track_neurons(
         neurons_only=neurons_only,
         neurons=neurons,
     )
-    return match(found, {"neurons_only": neurons_only})
+    return match(found, {"neurons_only": neurons_only, "neurons": selection.in_words(neurons)})
 
 
 def check_sessions(infos: Sequence[alf.SessionInfo]) -> None:
@@ -249,7 +250,11 @@ def all_neurons(session: xr.Dataset, *, neurons_only: bool = True, neurons: sele
             "cluster_uid": [labels[i] for i in order],
         },
         schema.TRACKED,
-        {"subject": session.attrs["subject"], "neurons_only": neurons_only},
+        {
+            "subject": session.attrs["subject"],
+            "neurons_only": neurons_only,
+            "neurons": selection.in_words(neurons),
+        },
     )
 
 

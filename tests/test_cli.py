@@ -280,7 +280,7 @@ def test_debug_shows_the_traceback(lonely: SimulatedSubject) -> None:
     assert "SessionNotFoundError" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["", "demo", "simulate", "embed", "track", "ndc", "pairs", "plot"])
+@pytest.mark.parametrize("command", ["", "demo", "simulate", "embed", "track", "ndc", "pairs", "plot", "report"])
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     status, out, _ = run(capsys, *command.split(), "--help")
     assert status == 0

@@ -16,6 +16,7 @@ from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.plot import plot
 from mesodask.cli.progress import Stages
+from mesodask.cli.report import report
 from mesodask.cli.sparseness import sparseness
 from mesodask.cli.status import status, summary
 from mesodask.cli.submit import drive, submit
@@ -134,6 +135,7 @@ ALL = (
     status,
     summary,
     plot,
+    report,
     list_contents,
     rm,
     cluster,

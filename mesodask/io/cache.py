@@ -72,3 +72,14 @@ def cross_session_folder(folder: Path) -> Path:
 def sparseness_folder(folder: Path) -> Path:
     """Folder of the stores of sparseness."""
     return folder / "sparseness"
+
+
+def folder_of_run(run: Path) -> Path | None:
+    """Tell in which cache folder a run lies; None if it was moved out of one.
+
+    Examples
+    --------
+    >>> folder_of_run(Path("/meso/decoding/cross_session/run.zarr")).as_posix(), folder_of_run(Path("/run.zarr"))
+    ('/meso', None)
+    """
+    return next((folder.parent for folder in run.absolute().parents if folder.name == "decoding"), None)

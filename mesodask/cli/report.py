@@ -1,0 +1,53 @@
+"""``mesodask report``: a run as one HTML page."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mesodask.cli import options
+from mesodask.cli.status import find_run
+from mesodask.io import cache
+
+
+@click.command()
+@click.argument("run")
+@options.where
+@options.roicat_root
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Else it is <RUN>.html.")
+@click.option("--delta", type=float, help="k* is the smallest k this close to the ceiling; as in the run if not given.")
+@click.option("--tracking", is_flag=True, help="Show what each two sessions share; reads --one, --roicat-root.")
+@click.option("--rasters", is_flag=True, help="Show a minute of each session whose store lies in the cache folder.")
+@click.option("--cross-session", type=options.FOLDER, help="Show this run of mesodask cross-session, too.")
+def report(
+    run: str,
+    one: Path | None,
+    cache_dir: Path | None,
+    roicat_root: Path | None,
+    output: Path | None,
+    delta: float | None,
+    tracking: bool,
+    rasters: bool,
+    cross_session: Path | None,
+) -> None:
+    """Write RUN as one HTML page that needs no network.
+
+    RUN is a run store, or the beginning of the name of one in the cache folder. It may be under way; the page says so.
+
+    Example: mesodask report SP072 --one ~/one --tracking --rasters -o report.html
+    """
+    from mesodask.figures.report import write_report
+    from mesodask.io.runstore import RunStore
+
+    store = RunStore(find_run(run, one, cache_dir))
+    given: dict[str, Any] = {"delta": delta, "one": one, "roicat_root": roicat_root, "cross_session": cross_session}
+    eids = store.tracked()["session"].values.tolist() if tracking or rasters else []
+    if rasters:
+        folder = cache.folder_of_run(store.path)
+        paths = [] if folder is None else [cache.session_store(folder, eid) for eid in eids]
+        given["sessions"] = [path for path in paths if path.exists()]
+    if tracking:
+        from mesodask.tracking import tracking_table
+
+        given["tracking"] = tracking_table(eids, one=one, roicat_root=roicat_root)
+    click.echo(f"report   {write_report(store, output, **given)}")
