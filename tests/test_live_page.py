@@ -29,7 +29,7 @@ from runs import FailsOnSixteen, gated
 from mesodask import neuron_dropping_curves, summarize
 from mesodask.compute import dashboard, live_page, live_runs, runner
 from mesodask.compute.cluster import local_client
-from mesodask.compute.live_runs import Board
+from mesodask.compute.live_runs import TOPIC, Board
 from mesodask.errors import TasksFailedError
 from mesodask.io.runstore import RunStore
 from mesodask.run_events import feed, teller
