@@ -29,7 +29,7 @@ from runs import FailsOnSixteen, gated
 from mesodask import neuron_dropping_curves, summarize
 from mesodask.compute import dashboard, live_page, live_runs, runner
 from mesodask.compute.cluster import local_client
-from mesodask.compute.live_runs import Board
+from mesodask.compute.live_runs import TOPIC, Board
 from mesodask.errors import TasksFailedError
 from mesodask.io.runstore import RunStore
 from mesodask.run_events import feed, teller
@@ -568,13 +568,18 @@ def test_failures_and_several_runs_in_a_browser(workers: Client, window: Browser
 @pytest.mark.parametrize("width", [1280, 800])
 def test_nothing_is_wider_than_the_page(workers: Client, window: Browser, width: int) -> None:
     window.resize(width, 900)
-    window.open(dashboard.install(workers))
-    window.wait_for(lambda: "mouse" in window.text())
+    address = dashboard.install(workers)
+    workers.log_event(TOPIC, begin("wide", n_lines=30, title="a run of many days"))
+    workers.log_event(TOPIC, update("wide", *(point(line) for line in range(30)), failures=[["x" * 99, "y" * 999]]))
+    window.open(address)
+    window.wait_for(lambda: "a run of many days" in window.text(), 60)
     window.wait_for(lambda: window.run("return document.documentElement.scrollWidth") <= width)
 
 
-def test_the_browser_met_no_error_and_never_left_this_machine(window: Browser) -> None:
-    """Of all pages that the tests before have opened."""
+def test_the_browser_met_no_error_and_never_left_this_machine(workers: Client, window: Browser) -> None:
+    """On this page, and on all that the tests before have opened."""
+    window.open(dashboard.install(workers))
+    window.wait_for(lambda: "run" in window.text(), 60)
     assert window.console_errors() == []
     assert window.foreign_requests() == []
     scripts = [url for url in window.requests() if "bokeh" in url and url.split("?")[0].endswith(".js")]
