@@ -21,6 +21,7 @@ summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
+start_cluster                 Dask workers: on this machine, on SLURM, or some that run already
 simulate_subject              a synthetic subject in true ALF layout, with its ground truth
 ============================  ==========================================================================
 
@@ -48,6 +49,7 @@ _HOME_OF = {
     "run_status": "status",
     "plot_ndc": "figures",
     "plot_tracking": "figures",
+    "start_cluster": "compute.cluster",
     "simulate_subject": "simulate",
 }
 
@@ -62,6 +64,7 @@ __all__ = [
     "plot_tracking",
     "run_status",
     "simulate_subject",
+    "start_cluster",
     "summarize",
     "summary_table",
     "track_neurons",
@@ -71,6 +74,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mesodask.compute.cluster import start_cluster
     from mesodask.features import trial_features
     from mesodask.figures import plot_ndc, plot_tracking
     from mesodask.ndc import neuron_dropping_curves

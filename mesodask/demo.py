@@ -48,7 +48,13 @@ class Demo:
     reused: bool
 
 
-def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None]) -> Demo:
+def run_demo(
+    folder: Path,
+    *,
+    progress: Progress,
+    announce: Callable[[str], None],
+    start: "Callable[[], Client] | None" = None,
+) -> Demo:
     """Simulate a subject, embed and track it, compute the curves of four targets, and draw them.
 
     What is in the folder already is used again.
@@ -61,6 +67,8 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
         Called as the work goes on.
     announce : callable(text)
         Called with lines a person should see, such as the dashboard's address.
+    start : callable(), optional
+        Starts workers if there is something to do; by default local ones.
 
     Returns
     -------
@@ -74,7 +82,7 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
         progress(stage, done, total)
 
     figure = folder / "demo_ndc.png"
-    with _workers_if_needed(folder, announce) as client:
+    with _workers_if_needed(folder, announce, start) as client:
         subject = simulate_subject(
             folder,
             subject="DEMO_001",
@@ -100,16 +108,19 @@ def run_demo(folder: Path, *, progress: Progress, announce: Callable[[str], None
 
 
 @contextmanager
-def _workers_if_needed(folder: Path, announce: Callable[[str], None]) -> "Iterator[Client | None]":
+def _workers_if_needed(
+    folder: Path, announce: Callable[[str], None], start: "Callable[[], Client] | None"
+) -> "Iterator[Client | None]":
     """Start workers, unless the demo is finished."""
     if any(_is_finished(RunStore(path)) for path in cache.decoding_folder(folder / "one" / "meso").glob("*.zarr")):
         announce(f"found a finished demo in {folder}")
         yield None
         return
-    from mesodask.compute.cluster import local_client
+    from mesodask.compute.cluster import how_to_watch, local_client
 
-    with local_client() as client:
-        announce(f"watch the workers at {client.dashboard_link}")
+    with (start or local_client)() as client:
+        for line in how_to_watch(client):
+            announce(line)
         yield client
 
 

@@ -1,8 +1,12 @@
 """What many tests share: one small simulated subject, its sessions embedded, and one set of workers."""
 
+import os
 import shutil
-from collections.abc import Iterable, Iterator
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import xarray as xr
@@ -16,11 +20,18 @@ from mesodask.io.alf import write_one_tables
 from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
 
+SLURM_BOX = Path(__file__).resolve().parents[1] / "cluster" / "slurm-in-a-box.sh"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
+    parser.addoption(
+        "--require",
+        default="",
+        metavar="TOOL,...",
+        help="tools whose absence is an error, where it would skip what needs them: slurm, chromium",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,6 +40,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def lacking(pytestconfig: pytest.Config) -> Callable[[str, str], NoReturn]:
+    """Call with a tool's name and a reason: skips what needs the tool, or fails it if --require names the tool."""
+    required = pytestconfig.getoption("--require").split(",")
+
+    def lack(tool: str, reason: str) -> NoReturn:
+        if tool in required:
+            pytest.fail(f"--require names {tool}, but {reason}")
+        pytest.skip(reason)
+
+    return lack
+
+
+@pytest.fixture(scope="session")
+def slurm(lacking: Callable[[str, str], NoReturn]) -> Iterator[Path]:
+    """A SLURM of two processors, which all its commands mean; gives the path of its slurm.conf."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+    missing = [tool for tool in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(tool, path=path) is None]
+    if missing:
+        lacking("slurm", f"there is no {', '.join(missing)} here (apt-get install slurm-wlm munge)")
+    if os.geteuid():
+        lacking("slurm", "SLURM's daemons must be started as root")
+    # not pytest's own folder, which may be deep: a socket's path is short
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    started = subprocess.run([SLURM_BOX, "start", folder], capture_output=True, text=True, check=False)
+    assert started.returncode == 0, started.stderr
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        yield folder / "slurm.conf"
+    subprocess.run([SLURM_BOX, "stop", folder], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ ONLY_IN = {
     "one": {"io/alf.py"},
     "brainbox": {"io/behavior.py"},
     "iblatlas": {"io/regions.py"},
-    "dask_jobqueue": {"compute/cluster.py"},
+    "dask_jobqueue": {"compute/jobqueue.py"},
     "rastermap": {"numerics/order.py"},
     "requests": {"io/web.py"},
 }

@@ -1,6 +1,5 @@
 """The commands, in the order of the data's way."""
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 import platformdirs
 
 from mesodask.cli import options
+from mesodask.cli.cluster import cluster
 from mesodask.cli.doctor import doctor
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
@@ -18,7 +18,8 @@ from mesodask.cli.track import track
 
 @click.command()
 @click.option("--dir", "folder", type=options.FOLDER, help="Where everything goes; your cache folder if not given.")
-def demo(folder: Path | None) -> None:
+@options.cluster_options
+def demo(folder: Path | None, cluster: options.Cluster) -> None:
     """Run the main job on a simulated subject of four days.
 
     Example: mesodask demo --dir /tmp/mesodask-demo
@@ -28,7 +29,7 @@ def demo(folder: Path | None) -> None:
 
     place = folder or Path(platformdirs.user_cache_dir("mesodask")) / "demo"
     with Stages() as stages:
-        made = run_demo(place.resolve(), progress=stages.report, announce=stages.say)
+        made = run_demo(place.resolve(), progress=stages.report, announce=stages.say, start=cluster.start)
     print_summary(made.summary)
     if made.reused:
         click.echo("Everything was there already: nothing was computed again.")
@@ -77,7 +78,7 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
     help="Which ROIs to sort, too: all, or those flagged as cells.",
 )
 @click.option("--no-rastermap", "rastermap", flag_value="none", help="The same as --rastermap none.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that share the work; this one if not given.")
+@options.cluster_options
 @options.rerun
 def embed(
     eids: tuple[str, ...],
@@ -85,7 +86,7 @@ def embed(
     one: Path | None,
     cache_dir: Path | None,
     rastermap: str,
-    workers: int | None,
+    cluster: options.Cluster,
     **how: Any,
 ) -> None:
     """Build session stores from ALF files.
@@ -98,7 +99,7 @@ def embed(
     sort: Any = {"all": True, "neurons": "neurons", "none": False}[rastermap]
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
-    with Stages() as stages, _workers(workers) as client:
+    with Stages() as stages, cluster.client(stages.say) as client:
         opened = sessions.load_or_embed(
             chosen,
             one=connection,
@@ -110,14 +111,6 @@ def embed(
         )
     for session in opened:
         click.echo(session.encoding["source"])
-
-
-def _workers(n: int | None) -> AbstractContextManager[Any]:
-    if n is None:
-        return nullcontext()
-    from mesodask.compute.cluster import local_client
-
-    return local_client(n)
 
 
 @click.command()
@@ -133,4 +126,4 @@ def plot(run: Path, figure: Path) -> None:
     options.draw(summarize(run), figure)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot, doctor)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot, cluster, doctor)

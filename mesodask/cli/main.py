@@ -1,8 +1,12 @@
 """The ``mesodask`` command: its group, and what errors look like."""
 
+import contextlib
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 import click
 
@@ -10,7 +14,17 @@ import mesodask
 from mesodask.cli import commands
 from mesodask.errors import MesodaskError
 
-INTERRUPTED = 130  # what a shell gives for a process that Ctrl-C has ended
+BY_SIGNAL = 128  # a shell adds the signal's number to this for a process that a signal has ended
+# a batch system's end of a job, kill, and a terminal that is closed
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class EndedError(KeyboardInterrupt):
+    """The process is asked to end: like Ctrl-C, what runs is saved and closed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -43,11 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 done, 1 something failed, 2 wrong usage or input.
+        Exit status: 0 done, 1 something failed, 2 wrong usage or input, 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        group.main(arguments, prog_name="mesodask", standalone_mode=False)
+        with _ending_in_good_order():
+            group.main(arguments, prog_name="mesodask", standalone_mode=False)
     except MesodaskError as error:
         if "--debug" in arguments:
             raise
@@ -64,9 +79,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as interrupt:
         # click raises its own of the one that knows more
-        notes = getattr(interrupt.__cause__ or interrupt, "__notes__", [])
-        click.echo("Interrupted. What was finished is stored; the same command goes on from there.", err=True)
-        for note in notes:
-            click.echo(note, err=True)
-        return INTERRUPTED
+        cause = interrupt.__cause__ or interrupt
+        number = cause.number if isinstance(cause, EndedError) else signal.SIGINT
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            what = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
+            click.echo(f"{what}. What was finished is stored; the same command goes on from there.", err=True)
+            for note in getattr(cause, "__notes__", []):
+                click.echo(note, err=True)
+        return BY_SIGNAL + number
     return 0
+
+
+@contextlib.contextmanager
+def _ending_in_good_order() -> Iterator[None]:
+    """Let the signals that end a process do what Ctrl-C does, once; those that are ignored, as under nohup, stay so."""
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be set
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        for each in heard:
+            signal.signal(each, signal.SIG_IGN)
+        raise EndedError(number)
+
+    heard = {number: handler for number in ENDING if (handler := signal.getsignal(number)) == signal.SIG_DFL}
+    for number in heard:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)

@@ -41,6 +41,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 @options.all_rois
 @options.neurons
 @settings
+@options.cluster_options
 @options.rerun
 @dry_run
 @options.figure
@@ -52,6 +53,7 @@ def ndc(
     roicat_root: Path | None,
     all_rois: bool,
     neurons: tuple[str, ...] | None,
+    cluster: options.Cluster,
     rerun: bool,
     dry_run: bool,
     figure: Path | None,
@@ -77,8 +79,8 @@ def ndc(
     if dry_run:
         click.echo(neuron_dropping_curves(chosen, dry_run=True, **arguments))
         return
-    with Stages() as stages:
-        run = neuron_dropping_curves(chosen, progress=stages.report, **arguments)
+    with Stages() as stages, cluster.client(stages.say) as client:
+        run = neuron_dropping_curves(chosen, client=client, progress=stages.report, **arguments)
     summary = summarize(run)
     print_summary(summary)
     click.echo(f"run      {run.path}")
@@ -95,6 +97,7 @@ def ndc(
 @click.option("--min-trials", type=click.IntRange(0), help="Fewest trials of a session; 400 if not given.")
 @click.option("--min-shared", type=click.IntRange(1), help="Fewest neurons of a pair; the smallest k if not given.")
 @settings
+@options.cluster_options
 @options.rerun
 @dry_run
 def pairs(
@@ -105,6 +108,7 @@ def pairs(
     roicat_root: Path | None,
     all_rois: bool,
     neurons: tuple[str, ...] | None,
+    cluster: options.Cluster,
     rerun: bool,
     dry_run: bool,
     **settings: Any,
@@ -123,8 +127,8 @@ def pairs(
     if dry_run:
         click.echo(pairwise_curves(sessions, dry_run=True, **arguments))
         return
-    with Stages() as stages:
-        found = pairwise_curves(sessions, progress=stages.report, **arguments)
+    with Stages() as stages, cluster.client(stages.say) as client:
+        found = pairwise_curves(sessions, client=client, progress=stages.report, **arguments)
     for pair in found:
         result = f"skipped: {pair.reason}" if pair.reason else pair.figure
         click.echo(f"{'  '.join(pair.dates)}  {pair.n_shared} neurons  {result}")

@@ -1,14 +1,20 @@
 """Options that several commands share, so that they are named and explained the same everywhere."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mesodask.errors import SettingsError
 from mesodask.io import alf
 from mesodask.io.fov import SIGNAL_FILES
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -88,3 +94,106 @@ collection = click.option("--collection", help="Where the trials lie, e.g. alf/t
 neurons = click.option(
     "--neurons", callback=comma_list(str), help="Only ROIs in these regions, e.g. VISp,MOs, named as in the stores."
 )
+
+
+# where a command computes ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which workers a command is to use, as its options say.
+
+    Attributes
+    ----------
+    kind : str, optional
+        As in :func:`mesodask.start_cluster`; local if only other options are given.
+    n_workers : int, optional
+        How many workers.
+    adaptive : tuple of int, optional
+        Fewest and most workers.
+    memory, walltime, queue, account : str, optional
+    job_extra : tuple of str
+    """
+
+    kind: str | None = None
+    n_workers: int | None = None
+    adaptive: tuple[int, int] | None = None
+    memory: str | None = None
+    walltime: str | None = None
+    queue: str | None = None
+    account: str | None = None
+    job_extra: tuple[str, ...] = ()
+
+    @property
+    def is_given(self) -> bool:
+        """Whether any of the options was."""
+        return self != Cluster()
+
+    def start(self) -> "Client":
+        """Start the workers, local ones if no option was given; closing the client stops them."""
+        from mesodask.compute.cluster import start_cluster
+
+        wanted = asdict(self)
+        return start_cluster(wanted.pop("kind") or "local", **wanted)
+
+    @contextlib.contextmanager
+    def client(self, say: Callable[[str], None]) -> Iterator["Client | None"]:
+        """Start the workers, say how to watch them, and stop them at the end; None if no option was given."""
+        if not self.is_given:
+            yield None
+            return
+        from mesodask.compute.cluster import how_to_watch
+
+        with self.start() as client:
+            for line in how_to_watch(client):
+                say(line)
+            yield client
+
+
+def _read_workers(context: click.Context, option: click.Parameter, value: str | None) -> Any:
+    """Read ``8``, or ``0-40`` for as many between as there is work for."""
+    if value is None:
+        return None
+    try:
+        numbers = [int(part) for part in value.split("-")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or numbers[-1] < 1 or numbers != sorted(numbers):
+        raise click.BadParameter(f"{value!r}: expected a number such as 8, or a range such as 0-40", context, option)
+    return tuple(numbers)
+
+
+_CLUSTER_FLAGS = {
+    "kind": click.option(
+        "--cluster", "kind", metavar="KIND",
+        help="Where to compute: local, slurm, a block of jobqueue in Dask's configuration, tcp:// or tls://HOST:PORT, "
+        "or a scheduler file (.json).",
+    ),
+    "n_workers": click.option(
+        "--workers", "n_workers", metavar="N|MIN-MAX", callback=_read_workers,
+        help="Workers of one thread each; MIN-MAX lets SLURM have as many as there is work for.",
+    ),
+    "memory": click.option("--memory", help="Of a worker, e.g. 8GiB."),
+    "walltime": click.option("--walltime", help="Of a SLURM job, e.g. 04:00:00; workers are replaced when it ends."),
+    "queue": click.option("--queue", help="SLURM partition."),
+    "account": click.option("--account", help="SLURM account."),
+    "job_extra": click.option(
+        "--job-extra", multiple=True, metavar="DIRECTIVE",
+        help="One more #SBATCH directive, e.g. --job-extra=--qos=long; may be repeated.",
+    ),
+}  # fmt: skip
+
+
+def cluster_options(command: Callable) -> Callable:
+    """Give a command the options of where it computes; it takes them together, as ``cluster``."""
+
+    @functools.wraps(command)
+    def with_cluster(**values: Any) -> Any:
+        given = {name: values.pop(name) for name in _CLUSTER_FLAGS}
+        if given["n_workers"] is not None and len(given["n_workers"]) == 2:
+            given["adaptive"], given["n_workers"] = given["n_workers"], None
+        elif given["n_workers"] is not None:
+            (given["n_workers"],) = given["n_workers"]
+        return command(cluster=Cluster(**given), **values)
+
+    return many(*_CLUSTER_FLAGS.values())(with_cluster)

@@ -1,0 +1,45 @@
+"""``mesodask cluster``: workers that stay, for several commands and notebooks; and the batch script of one."""
+
+import contextlib
+import threading
+
+import click
+
+from mesodask.cli import options
+from mesodask.errors import SettingsError
+
+
+@click.command()
+@options.cluster_options
+@click.option("--job-script", is_flag=True, help="Print the batch script of a SLURM job; start and submit nothing.")
+def cluster(cluster: options.Cluster, job_script: bool) -> None:
+    """Start workers that stay until Ctrl-C, for other commands and notebooks of yours.
+
+    \b
+    Examples: mesodask cluster --cluster slurm --workers 0-40
+              mesodask cluster --cluster slurm --walltime 01:00:00 --job-script
+    """  # noqa: D301
+    if job_script:
+        click.echo(_script(cluster), nl=False)
+        return
+    from mesodask.compute.cluster import how_to_watch, scheduler_file
+
+    with cluster.start() as client:
+        path = scheduler_file(client)
+        if path is None:
+            raise SettingsError(f"the cluster {cluster.kind} was started by somebody else; use it by that name")
+        for line in how_to_watch(client):
+            click.echo(line)
+        click.echo(f"use them with --cluster {path}, or start_cluster({str(path)!r}) in Python; end them with Ctrl-C")
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+def _script(cluster: options.Cluster) -> str:
+    from dataclasses import asdict
+
+    from mesodask.compute import jobs
+    from mesodask.compute.cluster import slurm_plan
+
+    wanted = asdict(cluster)
+    return jobs.job_script(slurm_plan(wanted.pop("kind") or "slurm", **wanted))
