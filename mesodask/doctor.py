@@ -325,7 +325,7 @@ def check_blas() -> Checks:
     import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_info
 
-    from mesodask.compute.cluster import available_cores
+    from mesodask.compute.processes import available_cores
 
     cores = available_cores()
     libraries = threadpool_info()
@@ -371,17 +371,20 @@ def check_slurm() -> Checks:
 
 def check_dashboard() -> Checks:
     """Look whether the dashboard's port is free."""
-    from mesodask.compute.cluster import DASHBOARD_PORT
+    import dask
 
+    import mesodask.compute.cluster  # noqa: F401  joins mesodask's defaults to Dask's configuration
+
+    port = int(dask.config.get("mesodask.cluster.dashboard-port"))
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, past connections that are over
         try:
-            probe.bind(("127.0.0.1", DASHBOARD_PORT))
+            probe.bind(("127.0.0.1", port))
         except OSError as error:
-            yield Check("dashboard", "warning", f"port {DASHBOARD_PORT} is taken ({error.strerror})",
+            yield Check("dashboard", "warning", f"port {port} is taken ({error.strerror})",
                         "nothing, if a run is under way: the next one takes another port, and prints it")  # fmt: skip
             return
-    yield Check("dashboard", "ok", f"port {DASHBOARD_PORT} of this machine's loopback is free")
+    yield Check("dashboard", "ok", f"port {port} of this machine's loopback is free")
 
 
 def check_login(one: Any = None) -> Checks:

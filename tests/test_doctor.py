@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import dask
 import pytest
 
 from mesodask import doctor
 from mesodask.cli import main
-from mesodask.compute import cluster
+from mesodask.compute.processes import available_cores
 from mesodask.doctor import Check, check_machine
 from mesodask.io import alf
 from mesodask.simulate import SimulatedSubject
@@ -70,6 +71,11 @@ def test_a_machine_that_is_ready(copy: SimulatedSubject, home: Path, capsys: pyt
     assert all(check["mend"] for check in told["checks"] if check["status"] != "ok")
     assert tree(copy.folder) == before
     assert tree(home) == []
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--help"]) == 0
+    assert "Example: mesodask doctor --one ~/one" in capsys.readouterr().out
 
 
 def test_an_error_is_status_1(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,10 +313,10 @@ def test_blas(monkeypatch: pytest.MonkeyPatch) -> None:
     import threadpoolctl
 
     assert only(doctor.check_blas()).found.count("openblas") >= 1
-    with threadpoolctl.threadpool_limits(cluster.available_cores() + 1, user_api="blas"):
+    with threadpoolctl.threadpool_limits(available_cores() + 1, user_api="blas"):
         check = only(doctor.check_blas())
     assert check.status == "warning"
-    assert f"with {cluster.available_cores() + 1} threads" in check.found
+    assert f"with {available_cores() + 1} threads" in check.found
 
 
 def command(folder: Path, name: str, script: str) -> None:
@@ -339,14 +345,16 @@ def test_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (check.status, check.found.endswith("does not answer: sinfo: fatal: last")) == ("warning", True)
 
 
-def test_dashboard_port(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dashboard_port() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        monkeypatch.setattr(cluster, "DASHBOARD_PORT", other.getsockname()[1])
-        check = only(doctor.check_dashboard())
-        assert (check.status, "is taken" in check.found) == ("warning", True)
-    assert only(doctor.check_dashboard()).status == "ok"
+        port = other.getsockname()[1]
+        with dask.config.set({"mesodask.cluster.dashboard-port": port}):
+            check = only(doctor.check_dashboard())
+    assert (check.status, f"port {port} is taken" in check.found) == ("warning", True)
+    with dask.config.set({"mesodask.cluster.dashboard-port": port}):
+        assert only(doctor.check_dashboard()).status == "ok"
 
 
 # ONE's login ----------------------------------------------------------------------------------------------------
