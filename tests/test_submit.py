@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +23,6 @@ from mesodask.cli import main
 from mesodask.compute import batch
 from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
-
-BOX = Path(__file__).resolve().parents[1] / "cluster" / "slurm-in-a-box.sh"
-
 
 # what is submitted ----------------------------------------------------------------------------------------------
 
@@ -242,22 +238,14 @@ def test_the_last_job_a_refused_one_a_cancelled_one_and_a_deaf_command(
 # on a real SLURM ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A SLURM of this machine's own, for all tests below."""
-    if os.geteuid() != 0 or shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        pytest.skip("no SLURM can be started here: it takes root, slurm-wlm and munge")
-    folder = tmp_path_factory.mktemp("slurm") / "box"
-    subprocess.run([BOX, "start", folder], check=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
-        yield
-        left = subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True).stdout
-        subprocess.run([BOX, "stop", folder], check=True)
-        assert left == ""
+@pytest.fixture
+def box(slurm: Path) -> Iterator[None]:
+    """A SLURM of two processors; a test leaves nothing in its queue."""
+    yield
+    assert squeue() == []
 
 
-def test_doctor_sees_the_queues(slurm: None) -> None:
+def test_doctor_sees_the_queues(box: None) -> None:
     (check,) = doctor.check_slurm()
     assert check.status == "ok"
     assert "main* (up, at most infinite, 1 nodes)" in check.found
@@ -352,7 +340,7 @@ def local(
     ("cluster", "cores"), [({}, 2), ({"kind": "box", "workers": 1}, 1)], ids=["workers in the job", "workers on SLURM"]
 )
 def test_a_run_that_two_jobs_share(
-    slurm: None, analysis: Callable[..., Path], local: xr.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    box: None, analysis: Callable[..., Path], local: xr.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     cluster: dict[str, object], cores: int,
 ) -> None:  # fmt: skip
     """SLURM's notice comes when some scores are stored; the next job computes the rest."""
@@ -381,7 +369,7 @@ def test_a_run_that_two_jobs_share(
 
 
 def test_a_walltime_that_ends_and_a_chain_that_is_cancelled(
-    slurm: None, analysis: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    box: None, analysis: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """SLURM itself gives notice, a minute or so after the start; scancel then stops the chain."""
     assert main(["submit", str(analysis({}, {"walltime": 2, "margin": 30, "cores": 2}, resamples=4000))]) == 0
@@ -400,7 +388,7 @@ def test_a_walltime_that_ends_and_a_chain_that_is_cancelled(
 
 
 def test_a_cancelled_driver_leaves_no_worker_in_the_queue(
-    slurm: None, analysis: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    box: None, analysis: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = analysis({"kind": "box", "workers": 2}, {"walltime": "1:00:00"}, resamples=4000)
     assert main(["submit", str(path)]) == 0
