@@ -400,7 +400,8 @@ def together(results: Sequence[xr.Dataset]) -> xr.Dataset:
         missing = np.nan if first.dtype.kind == "f" else -1
         stacked = np.full((len(results), *(sizes[str(dim)] for dim in first.dims)), missing, dtype=first.dtype)
         for i, result in enumerate(results):
-            stacked[(i, *(slice(n) for n in result[name].shape))] = result[name].values
+            one = result[name].values
+            stacked[i][tuple(map(slice, one.shape))] = one
         variables[name] = ("session", *first.dims), stacked, first.attrs
     attrs = {name: results[0].attrs[name] for name in ("subject", "signal_kind", "mesodask_version")}
     attrs["settings"] = {name: value for name, value in results[0].attrs["settings"].items() if name != "neurons"}
