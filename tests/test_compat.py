@@ -85,7 +85,7 @@ print("cross", payload["run"])
 FULL = {
     "ks": (8, 16, 32, 64, 128, 256, 512, 1024, 2048), "R": 50, "n_label_shuffles": 100, "dim_k": 512, "n_shuffle": 200,
 }  # fmt: skip
-SMALL = FULL | {"ks": (8, 64), "R": 1, "n_label_shuffles": 3, "dim_k": 16, "n_shuffle": 9}
+FEWER = FULL | {"R": 2}  # a fiftieth of the time; with them the other numbers cost next to nothing
 EIGHT_IN_TEN = 0.8
 
 
@@ -163,28 +163,28 @@ def check_examples(
     run = Path(said["run"][0])
     assert run.parent == home / "FlatIron" / "meso" / "decoding"
     assert run.with_suffix(".png").stat().st_size > 50_000
-    summary = summarize(run)
+    summary, cross = summarize(run), CrossSessionStore(Path(said["cross"][0]))
     assert (summary["status"] == "done").all()
-    return summary, CrossSessionStore(Path(said["cross"][0]))
+    assert summary["k"].values.tolist() == sorted({8, 16, 32, 64, 128, 256, 512, min(1024, len(always)), len(always)})
+    assert all(dataset.sizes["shuffle"] >= 200 for dataset in cross.datasets().values())
+    return summary, cross
 
 
 def test_the_five_examples_of_the_original_readme(home: tuple[Path, SimulatedSubject]) -> None:
     """They run; what a quarter of a thousand neurons code is found by all of them, at home and days later."""
-    said = run_examples(*home, SMALL, timeout=280)
+    said = run_examples(*home, FEWER, timeout=900)
     summary, cross = check_examples(*home, said)
-    assert summary["k"].values.tolist()[:2] == [8, 64]
+    assert (summary["n_resamples"].max("k") == 2).all()
     assert (summary["ceiling"].mean("session") > EIGHT_IN_TEN).all()
     for dataset in cross.datasets().values():
         assert float(dataset["accuracy"].mean()) > 0.6
-        assert dataset.sizes["shuffle"] >= 9
 
 
 @pytest.mark.slow
 def test_the_five_examples_with_their_own_numbers(home: tuple[Path, SimulatedSubject]) -> None:
     said = run_examples(*home, FULL, timeout=6 * 3600)
-    summary, cross = check_examples(*home, said)
+    summary, _ = check_examples(*home, said)
     assert (summary["n_resamples"].max("k") == 50).all()
-    assert all(dataset.sizes["shuffle"] >= 200 for dataset in cross.datasets().values())
 
 
 # each name --------------------------------------------------------------------------------------------------------
