@@ -21,6 +21,8 @@ run_status                    what of a run is done, failed, skipped and left, a
 summarize, k_star             means, intervals, p-values and k* of a run
 summary_table, write_csv      the same as tidy tables, and as CSV files
 plot_ndc                      the curves of a run
+plot_k_star                   k* over days
+sparseness, plot_sparseness   how sparse a population's activity is, by event window and by trial
 plot_raster                   a session's activity in Rastermap order, with the wheel
 plot_xyz                      where its cells lie
 plot_cross_session            a cross-session run by date; plot_generalization_matrix where each was trained on
@@ -55,10 +57,12 @@ _HOME_OF = {
     "summary_table": "summary_tables",
     "write_csv": "summary_tables",
     "run_status": "status",
+    "plot_k_star": "figures",
     "plot_ndc": "figures",
     "plot_raster": "figures",
     "plot_cross_session": "figures",
     "plot_generalization_matrix": "figures",
+    "plot_sparseness": "figures",
     "plot_tracking": "figures",
     "plot_xyz": "figures",
     "original_cache": "originals",
@@ -66,6 +70,7 @@ _HOME_OF = {
     "import_original": "imported",
     "imported_summary": "imported_views",
     "simulate_subject": "simulate",
+    "sparseness": "population_sparseness",
 }
 
 __all__ = [
@@ -83,12 +88,15 @@ __all__ = [
     "pairwise_curves",
     "plot_cross_session",
     "plot_generalization_matrix",
+    "plot_k_star",
     "plot_ndc",
     "plot_raster",
+    "plot_sparseness",
     "plot_tracking",
     "plot_xyz",
     "run_status",
     "simulate_subject",
+    "sparseness",
     "summarize",
     "summary_table",
     "track_neurons",
@@ -103,8 +111,10 @@ if TYPE_CHECKING:
     from mesodask.figures import (
         plot_cross_session,
         plot_generalization_matrix,
+        plot_k_star,
         plot_ndc,
         plot_raster,
+        plot_sparseness,
         plot_tracking,
         plot_xyz,
     )
@@ -114,6 +124,7 @@ if TYPE_CHECKING:
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.originals import import_session_cache, original_cache
     from mesodask.pairs import pairwise_curves
+    from mesodask.population_sparseness import sparseness
     from mesodask.session_choice import best_session_subsets, consecutive_pairs
     from mesodask.sessions import load_or_embed
     from mesodask.simulate import simulate_subject

@@ -2,16 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from mesodask import schema, selection, sessions
 from mesodask.errors import DataError, SettingsError
-from mesodask.io import stores
 from mesodask.numerics.labels import binary_labels
-from mesodask.numerics.windows import FrameClock, Sampling
+from mesodask.numerics.windows import Sampling
 from mesodask.settings import TARGETS, Target
 
 logger = logging.getLogger(__name__)
@@ -78,12 +76,13 @@ def session_features(
     Parameters and errors as in :func:`trial_features`; one dataset a target, in their order.
     """
     wanted = [resolve_target(target) for target in targets]
-    chosen = selection.rows(rows, session.attrs["eid"], session.sizes["roi"], lambda: _values(session, "region"))
+    chosen = selection.rows(
+        rows, session.attrs["eid"], session.sizes["roi"], lambda: sessions.values(session, "region")
+    )
     table = sessions.trials(session)
     mask = _checked_mask(trial_mask, table.sizes["trial"])
     events = [_event_times(table, target, session) for target in wanted]
-    with stores.reading(Path(session.encoding["source"]), "signal"):
-        means = _windowed(session, chosen, events, [target.window for target in wanted], sampling)
+    means = _windowed(session, chosen, events, [target.window for target in wanted], sampling)
     return [
         _assemble(session, table, target, event, mean, mask, sampling)
         for target, event, mean in zip(wanted, events, means, strict=True)
@@ -142,26 +141,12 @@ def _windowed(
 ) -> list[np.ndarray]:
     """Windowed means of all targets, each (n_trials, n_neurons), from one pass over the activity."""
     means = [np.empty((len(event), len(rows)), dtype=np.float32) for event in events]
-    fov_of_row = _values(session, "fov_index")[rows]
-    frame_times = _values(session, "frame_times")
-    good = ~_values(session, "bad_frame") if "bad_frame" in session else np.ones_like(frame_times, dtype=bool)
-    delay = _values(session, "roi_delay")[rows] if "roi_delay" in session else np.zeros(len(rows))
-    activity = session["signal"].variable  # coordinates would be selected along with it
-    for fov in np.unique(fov_of_row):
-        members = np.flatnonzero(fov_of_row == fov)
-        members = members[np.argsort(rows[members])]  # files are read in the order of the rows
-        clock = FrameClock.of(frame_times[fov if sampling == "hold" else 0], good[fov])
-        for start in range(0, len(members), ROWS_AT_ONCE):
-            block = members[start : start + ROWS_AT_ONCE]
-            signal = activity.isel(roi=rows[block]).values
-            for mean, event, window in zip(means, events, windows, strict=True):
-                mean[:, block] = clock.windowed_means(signal, event, window, delays=delay[block], sampling=sampling)
+    for block in sessions.roi_blocks(session, rows, at_once=ROWS_AT_ONCE, first_clock=sampling == "frames"):
+        for mean, event, window in zip(means, events, windows, strict=True):
+            mean[:, block.places] = block.clock.windowed_means(
+                block.signal, event, window, delays=block.delay, sampling=sampling
+            )
     return means
-
-
-def _values(session: xr.Dataset, name: str) -> np.ndarray:
-    with stores.reading(Path(session.encoding["source"]), name):
-        return session[name].values
 
 
 def _assemble(

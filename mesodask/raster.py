@@ -12,11 +12,10 @@ import xarray as xr
 
 from mesodask import selection, sessions
 from mesodask.errors import DataError, SettingsError
-from mesodask.io import behavior, stores
+from mesodask.io import behavior
 from mesodask.numerics import wheel
 from mesodask.numerics.raster import Image, add_traces, frames_of_columns
 from mesodask.numerics.scaling import percentile_scale
-from mesodask.numerics.windows import FrameClock
 
 Interval = tuple[float, float] | Literal["session"] | None
 
@@ -52,8 +51,7 @@ def resolve_interval(session: xr.Dataset, interval: Interval = None) -> tuple[fl
     SettingsError
         The interval is none, or has nothing of the recording.
     """
-    with stores.reading(Path(session.encoding["source"]), "frame_times"):
-        times = session["frame_times"].values
+    times = sessions.values(session, "frame_times")
     begin, end = float(times.min()), float(times.max())
     if interval is None:
         start = begin + (end - begin) / 3
@@ -87,7 +85,7 @@ def raster_image(
     Each trace is scaled between its 20th and 99th percentile over the whole recording
     (:func:`mesodask.numerics.scaling.percentile_scale`). A pixel is the mean over the ROIs of its band of their means
     over the frames of its column (:func:`mesodask.numerics.raster.frames_of_columns`), read by the clock of each FOV,
-    with the median delay of its ROIs.
+    with the median delay of ROIs that lie beside each other in the store.
 
     Parameters
     ----------
@@ -122,7 +120,7 @@ def raster_image(
     n_rois = session.sizes["roi"]
     chosen = np.arange(n_rois)
     if rows is not None:
-        chosen = selection.rows(rows, session.attrs["eid"], n_rois, lambda: _values(session, "region"))
+        chosen = selection.rows(rows, session.attrs["eid"], n_rois, lambda: sessions.values(session, "region"))
     if sort:
         rank = np.argsort(sessions.order(session))
         chosen = chosen[np.argsort(rank[chosen], kind="stable")]
@@ -130,16 +128,15 @@ def raster_image(
     band = np.arange(len(chosen)) * n_bands // len(chosen)
     edges = np.linspace(start, stop, n_columns + 1)
     image = Image(n_bands, n_columns)
-    with stores.reading(Path(session.encoding["source"]), "signal"):
-        _fill(image, session, chosen, band, edges)
+    _fill(image, session, chosen, band, edges)
     return xr.Dataset(
         {
             "activity": (("band", "column"), image.activity()),
             "rate": ("band", image.rate()),
             "roi": ("rank", chosen),
             "band": ("rank", band),
-            "region": ("rank", _values(session, "region")[chosen].astype(object)),
-            "region_color": ("rank", _values(session, "region_color")[chosen].astype(object)),
+            "region": ("rank", sessions.values(session, "region")[chosen].astype(object)),
+            "region_color": ("rank", sessions.values(session, "region_color")[chosen].astype(object)),
             "edges": ("edge", edges, {"units": "s"}),
         },
         attrs=describe(session) | {"start": start, "stop": stop, "sorted": int(sort)},
@@ -152,28 +149,11 @@ def describe(session: xr.Dataset) -> dict[str, Any]:
     return {name: session.attrs[name] for name in names if name in session.attrs}
 
 
-def _values(session: xr.Dataset, name: str) -> np.ndarray:
-    with stores.reading(Path(session.encoding["source"]), name):
-        return session[name].values
-
-
 def _fill(image: Image, session: xr.Dataset, rows: np.ndarray, band: np.ndarray, edges: np.ndarray) -> None:
-    """Add all ROIs to a picture, in the order of the store: its files are read once, one after the other."""
-    fov_of_row = _values(session, "fov_index")[rows]
-    frame_times = _values(session, "frame_times")
-    good = ~_values(session, "bad_frame") if "bad_frame" in session else np.ones_like(frame_times, dtype=bool)
-    delay = _values(session, "roi_delay")[rows] if "roi_delay" in session else np.zeros(len(rows))
-    activity = session["signal"].variable  # coordinates would be selected along with it
-    for fov in np.unique(fov_of_row):
-        members = np.flatnonzero(fov_of_row == fov)
-        members = members[np.argsort(rows[members], kind="stable")]
-        clock = FrameClock.of(frame_times[fov], good[fov])
-        columns = frames_of_columns(clock, edges, float(np.median(delay[members])))
-        for first in range(0, len(members), ROWS_AT_ONCE):
-            block = members[first : first + ROWS_AT_ONCE]
-            signal = activity.isel(roi=rows[block]).values
-            scale = percentile_scale(signal, clock.frames)
-            add_traces(signal, clock, columns, scale, band[block], image)
+    for block in sessions.roi_blocks(session, rows, at_once=ROWS_AT_ONCE):
+        columns = frames_of_columns(block.clock, edges, float(np.median(block.delay)))
+        scale = percentile_scale(block.signal, block.clock.frames)
+        add_traces(block.signal, block.clock, columns, scale, band[block.places], image)
 
 
 def wheel_velocity(session: xr.Dataset | str | Path, interval: Interval = None) -> xr.DataArray | None:

@@ -124,6 +124,19 @@ FEATURES: Schema = {
     "null_label": Variable(("shuffle", "trial"), "int8", "labels of the null; -1 where not decoded", optional=True),
 }
 
+SPARSENESS: Schema = {
+    "window": Variable(("window",), "str", "names of the event windows; the last one is the whole recording"),
+    "sparseness": Variable(("window",), "float64", "Treves-Rolls sparseness of the neurons' rates in the window"),
+    "mean_rate": Variable(("window",), "float64", "mean of the neurons' rates in the window", "a.u."),
+    "n_trials": Variable(("window",), "int64", "trials that the window is usable on; parts of the whole recording"),
+    "duration": Variable(("window",), "float64", "time in the window, over all trials", "s"),
+    "rate": Variable(("window", "neuron"), "float32", "rate of each neuron in the window, mean over trials", "a.u."),
+    "trial_sparseness": Variable(
+        ("window", "trial"), "float64", "sparseness of each trial; NaN where the window is not for it or not usable"
+    ),
+    "roi": Variable(("neuron",), "int64", "row of the session's store"),
+}
+
 RUN_TARGET: Schema = {
     "session": Variable(("session",), "str", "eids in the order of (date, number)"),
     "k": Variable(("k",), "int64", "number of neurons"),

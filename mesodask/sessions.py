@@ -3,7 +3,8 @@
 Rows are all ROIs of the session, FOVs in name order; a row index means this row everywhere in mesodask.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -16,6 +17,7 @@ from mesodask.building import Request, build_stores
 from mesodask.embedding import Signal, read_session
 from mesodask.errors import DataError, MesodaskError, SessionsFailedError, StoreError
 from mesodask.io import alf, cache, sources, stores
+from mesodask.numerics.windows import FrameClock
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -253,3 +255,88 @@ def neurons(session: xr.Dataset) -> np.ndarray:
     """
     with stores.reading(Path(session.encoding["source"]), "is_neuron"):
         return np.flatnonzero(session["is_neuron"].values)
+
+
+@dataclass(frozen=True)
+class RoiBlock:
+    """The activity of some ROIs of one FOV, and when it was taken.
+
+    Attributes
+    ----------
+    places : numpy.ndarray, (n,) int
+        Which of the rows that were asked for these are.
+    clock : FrameClock
+        When the frames were taken.
+    delay : numpy.ndarray, (n,)
+        Scan-line delay of each ROI, s.
+    signal : numpy.ndarray, (n, n_frames)
+    """
+
+    places: np.ndarray
+    clock: FrameClock
+    delay: np.ndarray
+    signal: np.ndarray
+
+
+def roi_blocks(session: xr.Dataset, rows: np.ndarray, *, at_once: int, first_clock: bool = False) -> Iterator[RoiBlock]:
+    """Read the activity of some rows block by block, FOV by FOV, in the order in which the store has them.
+
+    Parameters
+    ----------
+    session : xarray.Dataset
+        Session store.
+    rows : numpy.ndarray, (n_rows,) int
+        In any order.
+    at_once : int
+        ROIs of a block, at the most.
+    first_clock : bool
+        Whether the first FOV's clock is taken for all.
+
+    Raises
+    ------
+    StoreError
+        The store is damaged.
+    """
+    fov_of_row = values(session, "fov_index")[rows]
+    clocks = frame_clocks(session, first_clock=first_clock)
+    delay = values(session, "roi_delay")[rows] if "roi_delay" in session else np.zeros(len(rows))
+    activity = session["signal"].variable  # coordinates would be selected along with it
+    with stores.reading(Path(session.encoding["source"]), "signal"):
+        for fov in np.unique(fov_of_row):
+            members = np.flatnonzero(fov_of_row == fov)
+            members = members[np.argsort(rows[members])]  # files are read in the order of the rows
+            for start in range(0, len(members), at_once):
+                places = members[start : start + at_once]
+                yield RoiBlock(places, clocks[fov], delay[places], activity.isel(roi=rows[places]).values)
+
+
+def frame_clocks(session: xr.Dataset, *, first_clock: bool = False) -> list[FrameClock]:
+    """Read when the frames of each FOV were taken, and which of them are good.
+
+    Parameters
+    ----------
+    session : xarray.Dataset
+        Session store.
+    first_clock : bool
+        Whether the first FOV's times are taken for all.
+
+    Raises
+    ------
+    StoreError
+        The store is damaged.
+    """
+    times = values(session, "frame_times")
+    good = ~values(session, "bad_frame") if "bad_frame" in session else np.ones_like(times, dtype=bool)
+    return [FrameClock.of(times[0 if first_clock else fov], good[fov]) for fov in range(len(times))]
+
+
+def values(session: xr.Dataset, name: str) -> np.ndarray:
+    """Read a variable of a session.
+
+    Raises
+    ------
+    StoreError
+        The store is damaged.
+    """
+    with stores.reading(Path(session.encoding["source"]), name):
+        return session[name].values

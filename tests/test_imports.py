@@ -49,6 +49,8 @@ RANK = {
     "forecast": 12,
     "cross_cost": 13,
     "ndc": 13,
+    "event_windows": 6,
+    "population_sparseness": 14,
     "pairs": 14,
     "generalization": 14,
     "demo": 14,

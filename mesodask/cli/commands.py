@@ -12,7 +12,9 @@ from mesodask.cli.cross_session import cross_session
 from mesodask.cli.import_ import import_originals
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
+from mesodask.cli.plot import plot
 from mesodask.cli.progress import Stages
+from mesodask.cli.sparseness import sparseness
 from mesodask.cli.status import status, summary
 from mesodask.cli.track import track
 
@@ -121,24 +123,7 @@ def _workers(n: int | None) -> AbstractContextManager[Any]:
     return local_client(n)
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("figure", type=click.Path(dir_okay=False, path_type=Path))
-def plot(run: Path, figure: Path) -> None:
-    """Draw RUN (a run store, of curves or across sessions) into FIGURE.
-
-    Example: mesodask plot ~/one/meso/decoding/SP072_2025-01-13_2025-01-16_4_0123abcd.zarr ndc.png
-    """
-    from mesodask.cli.cross_session import draw_cross_session
-    from mesodask.io.crossstore import CrossSessionStore, open_run
-    from mesodask.summary import summarize
-
-    store = open_run(run)
-    if isinstance(store, CrossSessionStore):
-        draw_cross_session(store, figure)
-        click.echo(f"figure   {figure}")
-    else:
-        options.draw(summarize(store), figure)
-
-
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, cross_session, status, summary, plot, import_originals)
+ALL = (
+    demo, simulate, mirror, embed, track, ndc, pairs, cross_session, status, summary, sparseness, plot,
+    import_originals,
+)  # fmt: skip

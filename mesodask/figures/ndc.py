@@ -9,8 +9,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mesodask.errors import SettingsError
 from mesodask.figures.palette import session_colors
-from mesodask.figures.saving import save_figure
+from mesodask.figures.saving import DPI, checked_file, figure_of, save_figure
 from mesodask.io.runstore import RunStore
 from mesodask.summary import summarize
 
@@ -24,6 +25,9 @@ def plot_ndc(
     *,
     save: str | Path | None = None,
     cmap: str = "viridis",
+    axes: Sequence[Axes] | None = None,
+    figsize: tuple[float, float] | None = None,
+    dpi: float = DPI,
 ) -> Figure:
     """Plot the curves of a run: mean score against the number of neurons, a panel a target, a line a session.
 
@@ -39,6 +43,12 @@ def plot_ndc(
         Write the figure here too; the ending decides the format.
     cmap : str
         Sequential colour map for the sessions, in date order.
+    axes : sequence of Axes, optional
+        Draw the targets there, in place of a new figure.
+    figsize : (float, float), optional
+        Of a new figure, inches; by the number of targets by default.
+    dpi : float
+        Dots an inch of the file.
 
     Returns
     -------
@@ -49,14 +59,13 @@ def plot_ndc(
     StoreError
         There is no such run.
     SettingsError
-        The figure cannot be saved under this name.
+        The figure cannot be saved under this name, or there are fewer axes than targets.
     """
+    if save is not None:
+        checked_file(save)
     summary = run if isinstance(run, xr.Dataset) else summarize(run)
     targets = summary["target"].values.tolist()
-    n_columns = min(2, len(targets))
-    n_rows = -(-len(targets) // n_columns)
-    figure = Figure(figsize=(PANEL_SIZE[0] * n_columns, PANEL_SIZE[1] * n_rows), layout="constrained")
-    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    figure, panels, n_columns = _panels(len(targets), axes, figsize)
     colors = session_colors(summary.sizes["session"], cmap)
     for panel, target in zip(panels, targets, strict=False):
         one = summary.sel(target=target)
@@ -65,11 +74,27 @@ def plot_ndc(
         panel.set_ylabel(METRIC_NAMES[summary.attrs["metric"]])
     for panel in panels[len(targets) :]:
         panel.set_axis_off()
-    lines = [textwrap.fill(line, LETTERS_A_PANEL * n_columns) for line in _title(summary)]
-    figure.suptitle("\n".join(lines), fontsize="small")
+    if axes is None:
+        lines = [textwrap.fill(line, LETTERS_A_PANEL * n_columns) for line in _title(summary)]
+        figure.suptitle("\n".join(lines), fontsize="small")
     if save is not None:
-        save_figure(figure, save, {"figure": "ndc", **summary.attrs})
+        save_figure(figure, save, {"figure": "ndc", **summary.attrs}, dpi)
     return figure
+
+
+def _panels(
+    n_targets: int, axes: Sequence[Axes] | None, figsize: tuple[float, float] | None
+) -> tuple[Figure, Sequence[Axes], int]:
+    """Give a panel for each target, and how many stand beside each other."""
+    n_columns = min(2, n_targets)
+    if axes is not None:
+        if len(axes) < n_targets:
+            raise SettingsError(f"axes: {len(axes)} for {n_targets} targets; give one for each")
+        return figure_of(axes[0]), list(axes), n_columns
+    n_rows = -(-n_targets // n_columns)
+    size = figsize or (PANEL_SIZE[0] * n_columns, PANEL_SIZE[1] * n_rows)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False).ravel().tolist(), n_columns
 
 
 def _title(summary: xr.Dataset) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from mesodask import raster
 from mesodask.errors import SettingsError
 from mesodask.figures.palette import RegionColors, region_colors, region_handles
-from mesodask.figures.saving import DPI, checked_file, save_figure
+from mesodask.figures.saving import DPI, checked_file, figure_of, save_figure
 from mesodask.numerics.scaling import HIGH, LOW
 from mesodask.selection import Narrowing
 
@@ -120,9 +120,7 @@ def plot_raster(
 def _panels(axes: tuple[Axes, Axes] | None, figsize: tuple[float, float]) -> tuple[Figure, Axes, Axes]:
     if axes is not None:
         wheel_panel, panel = axes
-        figure = panel.get_figure(root=True)
-        assert figure is not None
-        return figure, wheel_panel, panel
+        return figure_of(panel), wheel_panel, panel
     figure = Figure(figsize=figsize, layout="constrained")
     wheel_panel, panel = figure.subplots(2, 1, height_ratios=[1, 8])
     return figure, wheel_panel, panel
@@ -130,9 +128,7 @@ def _panels(axes: tuple[Axes, Axes] | None, figsize: tuple[float, float]) -> tup
 
 def _pixels(panel: Axes, dpi: float, *, is_new: bool) -> tuple[int, int]:
     """Dots across and down that the raster will have."""
-    figure = panel.get_figure(root=True)
-    assert figure is not None
-    size = figure.get_size_inches() * dpi
+    size = figure_of(panel).get_size_inches() * dpi
     # a new figure is laid out when it is drawn
     share = np.array(PANEL_SHARE) if is_new else np.abs(panel.get_position().size)
     across, down = np.maximum(np.round(size * share), 1).astype(int)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
@@ -30,6 +31,13 @@ def checked_file(file: str | Path) -> Path:
     if not path.absolute().parent.is_dir():
         raise SettingsError(f"{path}: the folder {path.absolute().parent} does not exist")
     return path
+
+
+def figure_of(axes: Axes) -> Figure:
+    """Give the figure that axes are of, also where they are those of a subfigure."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def save_figure(figure: Figure, file: str | Path, settings: Mapping[str, Any], dpi: float = DPI) -> Path:

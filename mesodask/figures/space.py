@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike
 from mesodask import raster, selection, sessions
 from mesodask.errors import SettingsError
 from mesodask.figures.palette import NOWHERE, RegionColors, area, region_colors, region_handles
-from mesodask.figures.saving import DPI, checked_file, save_figure
-from mesodask.io import stores
+from mesodask.figures.saving import DPI, checked_file, figure_of, save_figure
 from mesodask.numerics.outline import outline
 
 View = Literal["3d", "top"]
@@ -101,9 +100,9 @@ def plot_xyz(
     eid, n_rois = session.attrs["eid"], session.sizes["roi"]
     chosen = np.arange(n_rois)
     if rows is not None:
-        chosen = selection.rows(rows, eid, n_rois, lambda: _values(session, "region"))
-    xyz = _values(session, "xyz")[chosen] * MM
-    regions = _values(session, "region")[chosen].astype(object).tolist()
+        chosen = selection.rows(rows, eid, n_rois, lambda: sessions.values(session, "region"))
+    xyz = sessions.values(session, "xyz")[chosen] * MM
+    regions = sessions.values(session, "region")[chosen].astype(object).tolist()
     figure, panel = _panel(axes, figsize, view)
     dots: dict[str, Any] = {"s": _dot_size(len(chosen)) if size is None else size, "linewidths": 0}
     if view == "3d":
@@ -134,16 +133,9 @@ def _check(view: str, axes: Axes | None) -> None:
         raise SettingsError(f"axes: of the projection {axes.name!r}, on which view={other!r} is drawn, not {view!r}")
 
 
-def _values(session: xr.Dataset, name: str) -> np.ndarray:
-    with stores.reading(Path(session.encoding["source"]), name):
-        return session[name].values
-
-
 def _panel(axes: Axes | None, figsize: tuple[float, float], view: View) -> tuple[Figure, Any]:
     if axes is not None:
-        figure = axes.get_figure(root=True)
-        assert figure is not None
-        return figure, axes
+        return figure_of(axes), axes
     figure = Figure(figsize=figsize, layout="constrained")
     return figure, figure.add_subplot(projection="3d" if view == "3d" else None)
 
@@ -188,7 +180,7 @@ def _scatter_regions(
     colors: RegionColors,
     dots: dict[str, Any],
 ) -> None:
-    of_region = region_colors(regions, _values(session, "region_color")[rows].astype(object).tolist(), colors)
+    of_region = region_colors(regions, sessions.values(session, "region_color")[rows].astype(object).tolist(), colors)
     panel.scatter(*shown.T, c=[of_region[region] for region in regions], **dots)
     panel.legend(
         handles=region_handles(regions, of_region, most=MOST_REGIONS), title="region (ROIs)", loc="upper left",
@@ -248,11 +240,9 @@ def draw_outlines(panel: Axes, xyz: np.ndarray, regions: Sequence[str]) -> None:
 
 def _name_outlines(panel: Axes, outlines: list[tuple[str, np.ndarray]]) -> None:
     """Write each name where it covers no outline and no other name: above, below, right or left of its own."""
-    figure = panel.get_figure(root=True)
-    assert figure is not None
     panel.autoscale_view()
     spans = np.array([panel.get_xlim(), panel.get_ylim()])
-    size = figure.get_size_inches() * 72 * panel.get_position().size  # points
+    size = figure_of(panel).get_size_inches() * 72 * panel.get_position().size  # points
     unit = float(np.max(np.ptp(spans, axis=1) / size))  # mm a point, both axes alike
     taken = [np.concatenate([part.min(axis=0), part.max(axis=0)]) for _, part in outlines]
     for name, part in outlines:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mesodask.figures.saving import save_figure
+from mesodask.figures.saving import DPI, figure_of, save_figure
 from mesodask.tracking import session_labels
 
 CELL = 0.36  # inches of the heat map for a session
@@ -27,6 +27,9 @@ def plot_tracking(
     save: str | Path | None = None,
     share: bool = False,
     cmap: str = "viridis",
+    axes: tuple[Axes, Axes] | None = None,
+    figsize: tuple[float, float] | None = None,
+    dpi: float = DPI,
 ) -> Figure:
     """Plot a tracking table: neurons shared by each two sessions as a heat map, and against the days between them.
 
@@ -43,6 +46,12 @@ def plot_tracking(
         Show the share of the smaller session's neurons in place of their number.
     cmap : str
         Sequential colour map, dark to light.
+    axes : (Axes, Axes), optional
+        Draw the two panels there, in place of a new figure.
+    figsize : (float, float), optional
+        Of a new figure, inches; by the number of sessions by default.
+    dpi : float
+        Dots an inch of the file.
 
     Returns
     -------
@@ -55,14 +64,22 @@ def plot_tracking(
     """
     n_sessions = table.sizes["session"]
     side = float(np.clip(CELL * n_sessions, *MAP_SIZE))
-    figure = Figure(figsize=(side + MARGIN + GAP_WIDTH, max(side + 1.2, 3.6)), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[side + MARGIN, GAP_WIDTH])
+    if axes is None:
+        size = figsize or (side + MARGIN + GAP_WIDTH, max(side + 1.2, 3.6))
+        figure = Figure(figsize=size, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=[side + MARGIN, GAP_WIDTH])
+    else:
+        left, right = axes
+        figure = figure_of(left)
     values = shared_values(table, share)
     draw_map(left, table, values, share=share, cell=side / n_sessions, cmap=cmap)
     draw_gaps(right, table, values, share=share)
-    figure.suptitle(_title(table), fontsize="small")
+    if axes is None:
+        figure.suptitle(_title(table), fontsize="small")
     if save is not None:
-        save_figure(figure, save, {"figure": "tracking", **table.attrs, "sessions": table["session"].values.tolist()})
+        save_figure(
+            figure, save, {"figure": "tracking", **table.attrs, "sessions": table["session"].values.tolist()}, dpi
+        )
     return figure
 
 

@@ -47,3 +47,8 @@ def pairs_folder(folder: Path, subject: str) -> Path:
 def cross_session_folder(folder: Path) -> Path:
     """Folder of the stores of cross-session runs."""
     return decoding_folder(folder) / "cross_session"
+
+
+def sparseness_folder(folder: Path) -> Path:
+    """Folder of the stores of sparseness."""
+    return folder / "sparseness"

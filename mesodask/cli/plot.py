@@ -1,0 +1,198 @@
+"""``mesodask plot``: figures of runs and sessions, each into a file."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mesodask.cli import options
+from mesodask.errors import SettingsError
+
+save = click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Draw into this file; the ending "
+    "decides the format."
+)  # fmt: skip
+run_argument = click.argument("run", type=click.Path(path_type=Path))
+session_argument = click.argument("session", metavar="EID|STORE")
+colors = click.option(
+    "--colors", type=click.Choice(["distinct", "allen"]), default="distinct", show_default=True,
+    help="Colours of regions: well-separated ones, or the Allen atlas's.",
+)  # fmt: skip
+figsize = click.option(
+    "--size", "figsize", callback=options.comma_list(float), help="Width and height in inches, e.g. 8,6."
+)
+dpi = click.option("--dpi", type=click.FloatRange(min=1), help="Dots an inch; 200 if not given.")
+
+
+class _CurvesIfNothingElse(click.Group):
+    """A group that draws curves if no figure is named: ``mesodask plot RUN FIGURE``."""
+
+    def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
+        if len(arguments) == 2 and arguments[0] not in self.commands and not arguments[0].startswith("-"):
+            arguments = ["ndc", arguments[0], "--save", arguments[1]]
+        return super().resolve_command(context, arguments)
+
+
+@click.group(cls=_CurvesIfNothingElse)
+def plot() -> None:
+    """Draw a figure into a file.
+
+    mesodask plot RUN FIGURE draws the curves of a run.
+
+    Example: mesodask plot raster EID --one ~/one --save raster.png
+    """
+
+
+def _drawn(figure: Path) -> None:
+    click.echo(f"figure   {figure}")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Leave out what was not given; the functions have the defaults."""
+    size = values.get("figsize")
+    if size is not None and len(size) != 2:
+        raise SettingsError(f"--size: {len(size)} numbers; expected width and height in inches, e.g. 8,6")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@plot.command()
+@run_argument
+@save
+@figsize
+@dpi
+def ndc(run: Path, save: Path, **how: Any) -> None:
+    """Draw the neuron-dropping curves of RUN (a run store), or a run across sessions by date.
+
+    Example: mesodask plot ndc ~/one/meso/decoding/SP072_....zarr --save ndc.png
+    """
+    from mesodask.cli.cross_session import draw_cross_session
+    from mesodask.figures import plot_ndc
+    from mesodask.io.crossstore import CrossSessionStore, open_run
+
+    store = open_run(run)
+    if isinstance(store, CrossSessionStore):
+        draw_cross_session(store, save)
+    else:
+        plot_ndc(store, save=save, **_given(**how))
+    _drawn(save)
+
+
+@plot.command("k-star")
+@run_argument
+@save
+@figsize
+@dpi
+def k_star(run: Path, save: Path, **how: Any) -> None:
+    """Draw over days how many neurons of RUN are enough.
+
+    Example: mesodask plot k-star ~/one/meso/decoding/SP072_....zarr --save k_star.png
+    """
+    from mesodask.figures import plot_k_star
+
+    plot_k_star(run, save=save, **_given(**how))
+    _drawn(save)
+
+
+@plot.command()
+@session_argument
+@options.where
+@save
+@options.neurons
+@click.option("--start", type=float, help="First second, on the session's clock; a third of the recording on.")
+@click.option("--stop", type=float, help="Last second; a minute after the first.")
+@click.option("--whole", is_flag=True, help="The whole session.")
+@click.option(
+    "--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True,
+    help="What the colour behind the activity tells.",
+)  # fmt: skip
+@click.option("--events", callback=options.comma_list(str), help="Mark these: stimulus,movement,feedback.")
+@click.option("--unsorted", is_flag=True, help="ROIs as the store has them; else in Rastermap order.")
+@colors
+@figsize
+@dpi
+def raster(
+    session: str,
+    one: Path | None,
+    cache_dir: Path | None,
+    save: Path,
+    neurons: tuple[str, ...] | None,
+    start: float | None,
+    stop: float | None,
+    whole: bool,
+    bg: Any,
+    events: tuple[str, ...] | None,
+    unsorted: bool,
+    **how: Any,
+) -> None:
+    """Draw the activity of a session in Rastermap order, with the wheel above.
+
+    The session is given by its eid, and embedded if it is not yet, or by the path of its store.
+
+    Example: mesodask plot raster EID --one ~/one --events stimulus,feedback --save raster.png
+    """
+    from mesodask.figures import plot_raster
+
+    opened = _session(session, one, cache_dir, save, sort=not unsorted)
+    interval = _interval(opened, start, stop, whole)
+    plot_raster(
+        opened, rows=neurons, interval=interval, bg=None if bg == "none" else bg, events=events or (),
+        sort=not unsorted, save=save, **_given(**how),
+    )  # fmt: skip
+    _drawn(save)
+
+
+def _interval(session: Any, start: float | None, stop: float | None, whole: bool) -> Any:
+    from mesodask import raster
+
+    if whole:
+        if start is not None or stop is not None:
+            raise SettingsError("--whole does not go with --start or --stop")
+        return "session"
+    if start is None and stop is None:
+        return None
+    if start is None:
+        start = raster.resolve_interval(session)[0]
+    return start, start + raster.DEFAULT_LENGTH if stop is None else stop
+
+
+@plot.command()
+@session_argument
+@options.where
+@save
+@options.neurons
+@click.option("--color", type=click.Choice(["region", "order"]), default="region", show_default=True, help="By what.")
+@click.option("--view", type=click.Choice(["3d", "top"]), default="3d", show_default=True, help="From where.")
+@colors
+@figsize
+@dpi
+def xyz(
+    session: str,
+    one: Path | None,
+    cache_dir: Path | None,
+    save: Path,
+    neurons: tuple[str, ...] | None,
+    color: Any,
+    **how: Any,
+) -> None:
+    """Draw where the cells of a session lie.
+
+    The session is given by its eid, and embedded if it is not yet, or by the path of its store.
+
+    Example: mesodask plot xyz EID --one ~/one --view top --save cells.pdf
+    """
+    from mesodask.figures import plot_xyz
+
+    opened = _session(session, one, cache_dir, save, sort=color == "order")
+    plot_xyz(opened, rows=neurons, color=color, save=save, **_given(**how))
+    _drawn(save)
+
+
+def _session(session: str, one: Path | None, cache_dir: Path | None, figure: Path, *, sort: bool) -> Any:
+    """Open a session by its eid or the path of its store; what cannot be saved is said before the work."""
+    from mesodask import sessions
+    from mesodask.figures.saving import checked_file
+
+    checked_file(figure)
+    if session.endswith(".zarr"):
+        return sessions.open_session(Path(session))
+    return sessions.load_or_embed(session, one=one, cache_dir=cache_dir, rastermap=sort)

@@ -1,0 +1,88 @@
+"""``mesodask sparseness``: how sparse populations are, by event window."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from mesodask.cli import options
+from mesodask.cli.progress import Stages
+
+# of the table for the terminal; the store and the figures have all of them
+SHOWN = {"inter_trial": "pause", "quiescence": "quiet", "motor_init": "before move", "choiceL": "choice L",
+         "choiceR": "choice R", "fback1": "reward", "fback0": "error", "full_session": "whole"}  # fmt: skip
+
+
+@click.command()
+@options.which
+@options.where
+@options.all_rois
+@options.neurons
+@click.option("--unscaled", is_flag=True, help="Take traces as they are, not between their 20th and 99th percentile.")
+@click.option(
+    "--sampling", type=click.Choice(["hold", "frames"]), default="hold", show_default=True, help="How windows are read."
+)
+@options.rerun
+@options.figure
+@click.option(
+    "--kind", type=click.Choice(["windows", "trials", "distributions"]), default="windows", show_default=True,
+    help="Which figure.",
+)  # fmt: skip
+def sparseness(
+    eids: tuple[str, ...],
+    subject: str | None,
+    one: Path | None,
+    cache_dir: Path | None,
+    all_rois: bool,
+    neurons: tuple[str, ...] | None,
+    unscaled: bool,
+    figure: Path | None,
+    kind: Any,
+    **how: Any,
+) -> None:
+    """Compute the population sparseness (Treves-Rolls) of sessions by event window and by trial.
+
+    Example: mesodask sparseness --subject SP072 --one ~/one --figure sparseness.png
+    """
+    from mesodask.io import alf
+    from mesodask.population_sparseness import sparseness as compute
+
+    if figure is not None:
+        from mesodask.figures.saving import checked_file
+
+        checked_file(figure)  # before the work, not after
+    connection = alf.connect(one)
+    chosen = options.chosen_sessions(connection, eids, subject)
+    with Stages() as stages:
+        result = compute(
+            chosen, one=connection, cache_dir=cache_dir, neurons_only=not all_rois, neurons=neurons,
+            scale=not unscaled, progress=stages.report, **how,
+        )  # fmt: skip
+    _print(result)
+    for path in result.attrs["stores"]:
+        click.echo(f"store    {path}")
+    if figure is not None:
+        from mesodask.figures import plot_sparseness
+
+        plot_sparseness(result, kind=kind, save=figure)
+        click.echo(f"figure   {figure}")
+
+
+def _print(result: xr.Dataset) -> None:
+    from mesodask.cli.tables import number
+    from mesodask.tracking import session_labels
+
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("session", no_wrap=True)
+    table.add_column("cells", justify="right", no_wrap=True)
+    for label in SHOWN.values():
+        table.add_column(label, justify="right")
+    for i, day in enumerate(session_labels(result)):
+        values = [number(float(result["sparseness"].sel(window=name)[i]), ".3f") for name in SHOWN]
+        table.add_row(day, str(int(result["n_neurons"][i])), *values)
+    console = Console()
+    console.print(f"{result.attrs['subject']}: Treves-Rolls sparseness of the cells' rates, by event window", table,
+                  sep="\n", highlight=False)  # fmt: skip

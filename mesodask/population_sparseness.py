@@ -1,0 +1,413 @@
+"""How sparse a population's activity is: in each event window, on each trial, and over the whole recording.
+
+A session is cut into blocks of its neurons, each a task. What sparseness needs of them, a sum and a sum of squares for
+each trial, adds up; so no task and no driver ever holds the activity of a session.
+"""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from mesodask import schema, selection, sessions
+from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, StoreError, TasksFailedError
+from mesodask.event_windows import WINDOWS
+from mesodask.io import alf, cache, stores
+from mesodask.ndc import Progress, embed_all, silent
+from mesodask.numerics.scaling import percentile_scale
+from mesodask.numerics.sparseness import from_sums, treves_rolls
+from mesodask.numerics.windows import FrameClock, Sampling
+from mesodask.settings import short_hash
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from mesodask.compute.runner import Failure, Task
+
+logger = logging.getLogger(__name__)
+
+ALGORITHM_VERSION = 1  # raise it when a change of the code changes any value
+WHOLE = "full_session"
+NEURONS_A_TASK = 4096  # 2 to 4 s
+ROWS_AT_ONCE = 64  # see features: the windows find them in the processor's cache
+MARGIN = 1e-6  # s, so that rounding puts no part of the recording beyond its end
+
+
+def sparseness(
+    eids: Sequence[str] | str,
+    *,
+    one: Any = None,
+    cache_dir: str | Path | None = None,
+    neurons_only: bool = True,
+    neurons: selection.Narrowing = None,
+    scale: bool = True,
+    sampling: Sampling = "hold",
+    rerun: bool = False,
+    client: "Client | None" = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Compute the population sparseness of sessions, by event window (:mod:`mesodask.event_windows`) and by trial.
+
+    The rate of a neuron on a trial is its windowed mean (:func:`mesodask.numerics.windows.windowed_means`), each trace
+    scaled between its 20th and 99th percentile (:func:`mesodask.numerics.scaling.percentile_scale`) and what is below
+    0 set to 0. Its rate in a window is the mean over the trials of the window. Sparseness is that of these rates
+    (:func:`mesodask.numerics.sparseness.treves_rolls`). A trial counts if its window is usable for every neuron: the
+    same trials count for all. The last window, ``full_session``, is the whole recording; its trials are as many equal
+    parts of the recording as there are trials.
+
+    What is stored is opened, and computed again only if the session's store was built again.
+
+    Parameters
+    ----------
+    eids : str or sequence of str
+        Sessions of one subject.
+    one : One, path-like or None
+        A ONE, a folder with ONE tables, or None for the user's default.
+    cache_dir : path-like, optional
+        Folder of all stores; ``<ONE.cache_dir>/meso`` by default. Results lie in ``sparseness/`` below it.
+    neurons_only : bool
+        Leave out, before anything else, the ROIs that are not flagged as cells.
+    neurons : optional
+        Narrows to a mask, rows or regions, see :func:`mesodask.selection.masks`.
+    scale : bool
+        Whether traces are scaled; else rates are in the signal's unit.
+    sampling : {"hold", "frames"}
+        How windows are read, see :func:`mesodask.trial_features`.
+    rerun : bool
+        Compute again what is stored.
+    client : distributed.Client, optional
+        Its workers compute; by default some are started on this machine, if anything is missing.
+    progress : callable(stage, done, total), optional
+        Called as the work goes on.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables of :data:`mesodask.schema.SPARSENESS` with a first dim session, in the order of (date, number),
+        and ``date, number, n_neurons (session)``. Where a session has fewer neurons or trials than another, floats are
+        NaN and rows -1. The attribute ``stores`` has the path of each session's own.
+
+    Raises
+    ------
+    TrackingError
+        No session is given, one is given twice, or they are of several subjects.
+    SettingsError
+        An argument has a value that is not allowed, or no neuron is left.
+    DataError
+        A session has no trials, or they lack a column.
+    TasksFailedError
+        The tasks of a session failed.
+    SessionsFailedError
+        Of several sessions some failed, in one of these ways; the others are stored.
+    """
+    eids = [eids] if isinstance(eids, str) else list(eids)
+    if sampling not in ("hold", "frames"):
+        raise SettingsError(f"sampling: {sampling!r}; expected 'hold' or 'frames'")
+    one = alf.connect(one)
+    folder = cache.cache_folder(cache_dir, one)
+    report = progress or silent
+    opened = {eid: sessions.open_session(path) for eid, path in embed_all(eids, one, folder, client, report).items()}
+    chosen = _chosen_rows(opened, neurons_only, neurons)
+    jobs = [
+        _Job(session, chosen[eid], scale, sampling, cache.sparseness_folder(folder)) for eid, session in opened.items()
+    ]
+    missing = [job for job in jobs if rerun or not job.is_stored()]
+    if missing:
+        _compute(missing, client, report)
+    results = [stores.open_group(job.path, schema=schema.SPARSENESS).load() for job in jobs]
+    return together(results).assign_attrs(stores=[str(job.path) for job in jobs])
+
+
+def _chosen_rows(
+    opened: Mapping[str, xr.Dataset], neurons_only: bool, neurons: selection.Narrowing
+) -> dict[str, np.ndarray]:
+    """Rows of each session that take part."""
+    n_rois = {eid: session.sizes["roi"] for eid, session in opened.items()}
+    narrowed = selection.masks(neurons, n_rois, lambda eid: sessions.values(opened[eid], "region"))
+    rows = {}
+    for eid, session in opened.items():
+        mask = narrowed.get(eid, np.ones(n_rois[eid], dtype=bool))
+        if neurons_only:
+            mask = mask & sessions.values(session, "is_neuron")
+        if not mask.any():
+            raise SettingsError(f"neurons: none of the {n_rois[eid]} ROIs of session {eid} is left; expected some")
+        rows[eid] = np.flatnonzero(mask)
+    return rows
+
+
+# one session --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When the windows of a session lie; those with the same event and window are read once.
+
+    Attributes
+    ----------
+    events : numpy.ndarray, (n_readings, n_trials)
+        Times in s; the last reading is of the whole recording in parts.
+    windows : tuple of (float, float)
+        One a reading, s.
+    usable : numpy.ndarray, (n_readings, n_trials) bool
+        Whether every neuron has a value.
+    reading : tuple of int
+        Which reading each window is of, the whole recording last.
+    member : numpy.ndarray, (n_windows, n_trials) bool
+        Trials of each window, usable or not.
+    """
+
+    events: np.ndarray
+    windows: tuple[tuple[float, float], ...]
+    usable: np.ndarray
+    reading: tuple[int, ...]
+    member: np.ndarray
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Trials of each window that count, (n_windows, n_trials) bool."""
+        return self.member & self.usable[list(self.reading)]
+
+
+def timing_of(session: xr.Dataset, rows: np.ndarray, sampling: Sampling) -> Timing:
+    """Find when the windows lie, and the trials on which they are usable for all of some neurons."""
+    table = {str(name): column.values for name, column in sessions.trials(session).items()}
+    kinds = list(dict.fromkeys((window.event, window.window) for window in WINDOWS))
+    clocks = _clocks(session, rows, sampling)
+    begin = max(clock.times[0] + delays[1] for clock, delays in clocks)
+    end = min(clock.times[-1] + delays[0] for clock, delays in clocks) - MARGIN
+    n_trials = len(table[WINDOWS[0].event])
+    part = (end - begin) / n_trials
+    member = np.array([window.trials(table) for window in WINDOWS] + [np.ones(n_trials, dtype=bool)])
+    events = np.array([np.asarray(table[event], float) for event, _ in kinds] + [begin + part * np.arange(n_trials)])
+    windows = (*(window for _, window in kinds), (0.0, part))
+    usable = np.ones(events.shape, dtype=bool)
+    for clock, delays in clocks:
+        silence = np.zeros((2, clock.n_frames), dtype=np.float32)
+        for reading, window in enumerate(windows):
+            means = clock.windowed_means(silence, events[reading], window, delays=delays, sampling=sampling)
+            usable[reading] &= np.isfinite(means).all(axis=1)
+    reading_of = tuple(kinds.index((window.event, window.window)) for window in WINDOWS)
+    return Timing(events, windows, usable, (*reading_of, len(kinds)), member)
+
+
+def _clocks(session: xr.Dataset, rows: np.ndarray, sampling: Sampling) -> list[tuple[FrameClock, np.ndarray]]:
+    """Clock of each FOV that has some of the rows, with the smallest and the largest delay: others lie between."""
+    fov_of_row = sessions.values(session, "fov_index")[rows]
+    delay = sessions.values(session, "roi_delay")[rows] if "roi_delay" in session else np.zeros(len(rows))
+    clocks = sessions.frame_clocks(session, first_clock=sampling == "frames")
+    found = []
+    for fov in np.unique(fov_of_row):
+        of_fov = delay[fov_of_row == fov]
+        found.append((clocks[fov], np.array([of_fov.min(), of_fov.max()])))
+    return found
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a task finds out of some neurons.
+
+    Attributes
+    ----------
+    rate : numpy.ndarray, (n_windows, n_neurons) float32
+        NaN for a neuron whose trace is not finite, and for a window without a trial.
+    total, squares : numpy.ndarray, (n_readings, n_trials)
+        Sums over neurons of their rates on a trial, and of their squares.
+    n_neurons : int
+        Neurons that these are over.
+    """
+
+    rate: np.ndarray
+    total: np.ndarray
+    squares: np.ndarray
+    n_neurons: int
+
+
+def compute_part(path: str, rows: np.ndarray, timing: Timing, scale: bool, sampling: Sampling) -> Part:
+    """Compute what sparseness needs of some neurons of a session store."""
+    session = sessions.open_session(Path(path))
+    counted = timing.counted
+    n_counted = counted.sum(axis=1)
+    rate = np.full((len(counted), len(rows)), np.nan, dtype=np.float32)
+    total, squares = np.zeros((2, *timing.events.shape))
+    n_neurons = 0
+    for block in sessions.roi_blocks(session, rows, at_once=ROWS_AT_ONCE, first_clock=sampling == "frames"):
+        good = block.signal[:, block.clock.frames]
+        finite = np.isfinite(good).all(axis=1)
+        places, signal = block.places[finite], block.signal[finite]
+        offset, gain = percentile_scale(good[finite]) if scale else (np.zeros(len(places)), np.ones(len(places)))
+        n_neurons += len(places)
+        rate[-1, places] = np.maximum((good[finite].mean(axis=1, dtype=np.float64) - offset) * gain, 0.0)
+        for reading, (event, window) in enumerate(zip(timing.events, timing.windows, strict=True)):
+            means = block.clock.windowed_means(signal, event, window, delays=block.delay[finite], sampling=sampling)
+            rates = np.maximum((means.astype(np.float64) - offset) * gain, 0.0)  # (n_trials, n_places)
+            rates[~timing.usable[reading]] = 0.0
+            total[reading] += rates.sum(axis=1)
+            squares[reading] += (rates * rates).sum(axis=1)
+            for i in np.flatnonzero((np.array(timing.reading[:-1]) == reading) & (n_counted[:-1] > 0)):
+                rate[i, places] = counted[i] @ rates / n_counted[i]
+    return Part(rate, total, squares, n_neurons)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One session of which sparseness is asked."""
+
+    session: xr.Dataset
+    rows: np.ndarray
+    scale: bool
+    sampling: Sampling
+    folder: Path
+
+    @property
+    def eid(self) -> str:
+        return str(self.session.attrs["eid"])
+
+    @property
+    def source(self) -> Path:
+        return Path(self.session.encoding["source"])
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "scale": self.scale,
+            "sampling": self.sampling,
+            "neurons": hashlib.blake2b(self.rows.astype("<i8").tobytes(), digest_size=8).hexdigest(),
+            "windows": [window.definition() for window in WINDOWS],
+            "algorithm": ALGORITHM_VERSION,
+        }
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.eid}_{short_hash(self.settings())}.zarr"
+
+    def is_stored(self) -> bool:
+        """Tell whether there is a whole result of this build of the session."""
+        if not self.path.exists():
+            return False
+        try:
+            stores.check_seal(self.path)
+            stores.check_chunks(self.path)
+            with stores.reading(self.path):
+                stores.open_group(self.path, schema=schema.SPARSENESS).load()
+        except StoreError as error:
+            logger.warning("%s; it is computed again", error)
+            return False
+        return stores.attributes(self.path)["build_id"] == self.session.attrs["build_id"]
+
+    def store(self, timing: Timing, parts: Sequence[Part]) -> None:
+        """Put the parts together and write the result, whole or not at all."""
+        rate = np.concatenate([part.rate for part in parts], axis=1)
+        total, squares = (sum(getattr(part, name) for part in parts) for name in ("total", "squares"))
+        n_neurons = sum(part.n_neurons for part in parts)
+        counted, reading = timing.counted, list(timing.reading)
+        per_trial = from_sums(total, squares, np.full(timing.events.shape, n_neurons))[reading]
+        lengths = np.array([stop - start for start, stop in timing.windows])[reading]
+        finite = np.isfinite(rate)
+        n_finite = finite.sum(axis=1)
+        mean_rate = np.full(len(rate), np.nan)
+        np.divide(np.where(finite, rate, 0).sum(axis=1, dtype=float), n_finite, out=mean_rate, where=n_finite > 0)
+        result = {
+            "window": [window.name for window in WINDOWS] + [WHOLE],
+            "sparseness": treves_rolls(rate, axis=1),
+            "mean_rate": mean_rate,
+            "n_trials": counted.sum(axis=1),
+            "duration": counted.sum(axis=1) * lengths,
+            "rate": rate,
+            "trial_sparseness": np.where(counted, per_trial, np.nan),
+            "roi": self.rows,
+        }
+        names = ("eid", "subject", "date", "number", "signal_kind", "build_id", "mesodask_version")
+        attrs = {name: self.session.attrs[name] for name in names if name in self.session.attrs}
+        with stores.building(self.path) as temporary:
+            dataset = schema.conform(result, schema.SPARSENESS, attrs | {"settings": self.settings()})
+            stores.write_group(temporary, "", dataset)
+            stores.seal(temporary)
+
+
+# all of them --------------------------------------------------------------------------------------------------
+
+
+def _compute(jobs: Sequence[_Job], client: "Client | None", report: Progress) -> None:
+    """Compute sessions as one plan on one cluster; each is stored when the last of its parts is there."""
+    from mesodask.compute import cluster, runner
+
+    plan = _Plan(jobs, report)
+    with nullcontext(client) if client is not None else cluster.local_client() as workers:
+        runner.run_tasks(workers, plan.tasks(), plan.on_result, on_failure=plan.on_failure)
+    if plan.errors and len(jobs) == 1:
+        raise next(iter(plan.errors.values()))
+    if plan.errors:
+        raise SessionsFailedError(plan.errors, len(jobs))
+
+
+class _Plan:
+    """The tasks of all sessions, and what has become of them."""
+
+    def __init__(self, jobs: Sequence[_Job], report: Progress) -> None:
+        self.errors: dict[str, MesodaskError] = {}
+        self._jobs = {job.eid: job for job in jobs}
+        self._timings: dict[str, Timing] = {}
+        self._starts = {job.eid: range(0, len(job.rows), NEURONS_A_TASK) for job in jobs}
+        self._parts: dict[str, dict[int, Part]] = {eid: {} for eid in self._jobs}
+        self._n_done, self._n_parts = 0, sum(map(len, self._starts.values()))
+        self._report = report
+        report("sparseness", 0, self._n_parts)
+
+    def tasks(self) -> "Iterator[Task]":
+        """Enumerate the blocks of one session after the other; what is wrong with one costs no other."""
+        from mesodask.compute import runner
+
+        for eid, job in self._jobs.items():
+            try:
+                timing = self._timings[eid] = timing_of(job.session, job.rows, job.sampling)
+            except MesodaskError as error:
+                self.errors[eid] = error
+                continue
+            for start in self._starts[eid]:
+                rows = job.rows[start : start + NEURONS_A_TASK]
+                # a result that is computed again is other work
+                key = f"sparseness-{job.path.stem}-{start}-{secrets.token_hex(4)}"
+                arguments = (str(job.source.absolute()), rows, timing, job.scale, job.sampling)
+                yield runner.Task(key, compute_part, arguments, {"eid": eid, "start": start})
+
+    def on_result(self, task: "Task", part: Part) -> None:
+        """Keep a part; the last one of a session completes it."""
+        eid = task.label["eid"]
+        self._parts[eid][task.label["start"]] = part
+        self._n_done += 1
+        self._report("sparseness", self._n_done, self._n_parts)
+        if len(self._parts[eid]) == len(self._starts[eid]):
+            parts = self._parts.pop(eid)
+            self._jobs[eid].store(self._timings.pop(eid), [parts[start] for start in self._starts[eid]])
+
+    def on_failure(self, failure: "Failure") -> None:
+        """Note why a session cannot be whole."""
+        self.errors[failure.task.label["eid"]] = TasksFailedError(failure.error)
+
+
+def together(results: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Put the results of sessions together: a first dim session, and what is missing NaN or -1."""
+    sizes = {dim: max(result.sizes[dim] for result in results) for dim in ("window", "neuron", "trial")}
+    variables = {}
+    for name in ("sparseness", "mean_rate", "n_trials", "duration", "rate", "trial_sparseness", "roi"):
+        first = results[0][name]
+        missing = np.nan if first.dtype.kind == "f" else -1
+        stacked = np.full((len(results), *(sizes[str(dim)] for dim in first.dims)), missing, dtype=first.dtype)
+        for i, result in enumerate(results):
+            stacked[(i, *(slice(n) for n in result[name].shape))] = result[name].values
+        variables[name] = ("session", *first.dims), stacked, first.attrs
+    attrs = {name: results[0].attrs[name] for name in ("subject", "signal_kind", "mesodask_version")}
+    attrs["settings"] = {name: value for name, value in results[0].attrs["settings"].items() if name != "neurons"}
+    per_session = {name: ("session", [one.attrs[name] for one in results]) for name in ("date", "number")}
+    return xr.Dataset(
+        variables | {"n_neurons": ("session", [one.sizes["neuron"] for one in results])},
+        {"session": [one.attrs["eid"] for one in results], "window": results[0]["window"].values,
+         "label": ("window", [window.label for window in WINDOWS] + ["whole recording"]), **per_session},
+        attrs,
+    )  # fmt: skip
