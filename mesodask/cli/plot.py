@@ -81,13 +81,19 @@ def any_run(run: Path, save: Path) -> None:
 @figsize
 @dpi
 def ndc(run: Path, save: Path, **how: Any) -> None:
-    """Draw the neuron-dropping curves of RUN (a run store).
+    """Draw the neuron-dropping curves of RUN (a run store), or a run across sessions by date.
 
     Example: mesodask plot ndc ~/one/meso/decoding/SP072_....zarr --save ndc.png
     """
+    from mesodask.cli.cross_session import draw_cross_session
     from mesodask.figures import plot_ndc
+    from mesodask.io.crossstore import CrossSessionStore, open_run
 
-    plot_ndc(run, save=save, **_given(**how))
+    store = open_run(run)
+    if isinstance(store, CrossSessionStore):
+        draw_cross_session(store, save)
+    else:
+        plot_ndc(store, save=save, **_given(**how))
     _drawn(save)
 
 

@@ -28,12 +28,14 @@ from mesodask.compat.curve import NDCResult, neuron_dropping_curve
 from mesodask.compat.decode import build_trial_features, neuron_dropping_curves_cached
 from mesodask.compat.meso import load_or_embed, plot_raster, plot_xyz
 from mesodask.compat.rows import store_rows
+from mesodask.compat.sparseness import compute_sparseness
 from mesodask.compat.win_times import get_win_times
 
 __all__ = [
     "NDCResult",
     "best_eid_subsets_for_animal",
     "build_trial_features",
+    "compute_sparseness",
     "get_win_times",
     "load_or_embed",
     "match_tracked_indices_across_sessions",
