@@ -15,7 +15,7 @@ FOR_REAL_DATA = 'name, where = "SP072", {"one": "~/one", "roicat_root": "~/chron
 SHOWN = {
     "1_session_to_raster": (3, ["n_neurons", "no label"]),
     "2_tracking": (1, ["n_shared", "2025-01-13 and 2025-01-14 share"]),
-    "3_neuron_dropping_curves": (1, ["core hours", "finished: ", "k_star", "report.html"]),
+    "3_neuron_dropping_curves": (1, ["workers suggested", "finished: ", "k_star", "report.html"]),
     "4_generalisation": (2, ["accuracy", "null_high"]),
     "5_laptop_to_slurm": (0, ["#SBATCH", "nothing was submitted", "finished"]),
 }

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import resource
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -451,11 +452,12 @@ def test_accessible_to_who_cannot_see_it(opened: Browser) -> None:
 
 
 def test_printed_on_white_and_whole(window: Browser, page: Path) -> None:
-    look(window, page, 1000, "dark")
+    look(window, page, 718, "dark")  # a sheet of A4, without its margins
     window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
         "media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})  # fmt: skip
     assert window.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert window.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert window.run("return document.documentElement.scrollWidth") <= 718
     assert window.run("return getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
     window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
@@ -544,12 +546,18 @@ def test_what_a_command_cannot_say_is_said(finished: RunStore, page: Path) -> No
 
 
 def test_whole_or_not_at_all(finished: RunStore, tmp_path: Path) -> None:
-    taken = tmp_path / "taken.html"
-    taken.mkdir()
-    with pytest.raises(OSError, match=r"taken\.html"):
-        write_report(finished, taken)
-    assert list(tmp_path.iterdir()) == [taken]
-    assert list(taken.iterdir()) == []
+    """A disk that is full in the middle leaves the page that was there, and nothing else."""
+    page = tmp_path / "page.html"
+    page.write_text("the old page")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large"):
+            write_report(finished, page)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [page]
+    assert page.read_text() == "the old page"
 
 
 def test_errors_are_words(finished: RunStore, across: CrossSessionStore, tmp_path: Path) -> None:

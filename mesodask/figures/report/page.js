@@ -207,7 +207,7 @@
   }
   if (switches.length > 1) {
     for (const [text, state] of [["all", true], ["none", false]]) {
-      html(legend, "button", {type: "button"}, text).addEventListener("click", () => { shown.fill(state); apply(); });
+      html(legend, "button", {type: "button", class: "all"}, text).addEventListener("click", () => { shown.fill(state); apply(); });
     }
   }
 
