@@ -54,6 +54,7 @@ settings = options.many(
 @click.option("--x", type=click.Choice(["date", "days"]), default="date", help="What the figure's sessions stand at.")
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the table into this file.")
 @options.as_json
+@options.cluster_options
 def cross_session(
     eids: tuple[str, ...],
     subject: str | None,
@@ -68,6 +69,7 @@ def cross_session(
     x: Literal["date", "days"],
     csv: Path | None,
     as_json: bool,
+    cluster: options.Cluster,
     **settings: Any,
 ) -> None:
     """Train on the first session, and test on all later ones.
@@ -91,8 +93,8 @@ def cross_session(
     if dry_run:
         click.echo(compute(sessions, dry_run=True, **arguments))
         return
-    with Stages() as stages:
-        run = compute(sessions, progress=stages.report, **arguments)
+    with Stages() as stages, cluster.client(stages.say) as client:
+        run = compute(sessions, progress=stages.report, client=client, **arguments)
     table = _table(run)
     if csv is not None:
         write_table(table, csv)

@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from mesodask.cli import options
+from mesodask.cli.status import find_run
 from mesodask.errors import SettingsError
 
 save = click.option(
     "--save", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Draw into this file; the ending "
     "decides the format."
 )  # fmt: skip
-run_argument = click.argument("run", type=click.Path(path_type=Path))
+run_argument = options.many(click.argument("run"), options.where)
 session_argument = click.argument("session", metavar="EID|STORE")
 colors = click.option(
     "--colors", type=click.Choice(["distinct", "allen"]), default="distinct", show_default=True,
@@ -29,7 +30,7 @@ class _RunIfNothingElse(click.Group):
 
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
         if len(arguments) == 2 and arguments[0] not in self.commands and not arguments[0].startswith("-"):
-            arguments = ["run", arguments[0], "--save", arguments[1]]
+            arguments = ["ndc", arguments[0], "--save", arguments[1]]
         return super().resolve_command(context, arguments)
 
 
@@ -55,41 +56,23 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-@plot.command("run")
-@run_argument
-@save
-def any_run(run: Path, save: Path) -> None:
-    """Draw RUN (a run store): its curves, or, across sessions, its accuracies by date.
-
-    Example: mesodask plot run ~/one/meso/decoding/SP072_....zarr --save run.png
-    """
-    from mesodask.cli.cross_session import draw_cross_session
-    from mesodask.figures import plot_ndc
-    from mesodask.io.crossstore import CrossSessionStore, open_run
-
-    store = open_run(run)
-    if isinstance(store, CrossSessionStore):
-        draw_cross_session(store, save)
-    else:
-        plot_ndc(store, save=save)
-    _drawn(save)
-
-
 @plot.command()
 @run_argument
 @save
 @figsize
 @dpi
-def ndc(run: Path, save: Path, **how: Any) -> None:
-    """Draw the neuron-dropping curves of RUN (a run store), or a run across sessions by date.
+def ndc(run: str, one: Path | None, cache_dir: Path | None, save: Path, **how: Any) -> None:
+    """Draw the neuron-dropping curves of RUN, or a run across sessions by date.
 
-    Example: mesodask plot ndc ~/one/meso/decoding/SP072_....zarr --save ndc.png
+    RUN is a run store, or the beginning of the name of one in the cache folder.
+
+    Example: mesodask plot ndc SP072 --one ~/one --save ndc.png
     """
     from mesodask.cli.cross_session import draw_cross_session
     from mesodask.figures import plot_ndc
     from mesodask.io.crossstore import CrossSessionStore, open_run
 
-    store = open_run(run)
+    store = open_run(find_run(run, one, cache_dir))
     if isinstance(store, CrossSessionStore):
         draw_cross_session(store, save)
     else:
@@ -102,14 +85,16 @@ def ndc(run: Path, save: Path, **how: Any) -> None:
 @save
 @figsize
 @dpi
-def k_star(run: Path, save: Path, **how: Any) -> None:
+def k_star(run: str, one: Path | None, cache_dir: Path | None, save: Path, **how: Any) -> None:
     """Draw over days how many neurons of RUN are enough.
 
-    Example: mesodask plot k-star ~/one/meso/decoding/SP072_....zarr --save k_star.png
+    RUN is a run store, or the beginning of the name of one in the cache folder.
+
+    Example: mesodask plot k-star SP072 --one ~/one --save k_star.png
     """
     from mesodask.figures import plot_k_star
 
-    plot_k_star(run, save=save, **_given(**how))
+    plot_k_star(find_run(run, one, cache_dir), save=save, **_given(**how))
     _drawn(save)
 
 

@@ -31,6 +31,7 @@ SHOWN = {"inter_trial": "pause", "quiescence": "quiet", "motor_init": "before mo
     "--kind", type=click.Choice(["windows", "trials", "distributions"]), default="windows", show_default=True,
     help="Which figure.",
 )  # fmt: skip
+@options.cluster_options
 def sparseness(
     eids: tuple[str, ...],
     subject: str | None,
@@ -41,6 +42,7 @@ def sparseness(
     unscaled: bool,
     figure: Path | None,
     kind: Any,
+    cluster: options.Cluster,
     **how: Any,
 ) -> None:
     """Compute the population sparseness (Treves-Rolls) of sessions by event window and by trial.
@@ -56,10 +58,10 @@ def sparseness(
         checked_file(figure)  # before the work, not after
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
-    with Stages() as stages:
+    with Stages() as stages, cluster.client(stages.say) as client:
         result = compute(
             chosen, one=connection, cache_dir=cache_dir, neurons_only=not all_rois, neurons=neurons,
-            scale=not unscaled, progress=stages.report, **how,
+            scale=not unscaled, progress=stages.report, client=client, **how,
         )  # fmt: skip
     _print(result)
     for path in result.attrs["stores"]:
