@@ -172,4 +172,8 @@ class CrossSessionStore(RunBase):
 
 def open_run(path: Path) -> RunStore | CrossSessionStore:
     """Take a path for what its store says it is: a cross-session run, or one of neuron-dropping curves."""
-    return CrossSessionStore(path) if stores.attributes(path).get("kind") == KIND else RunStore(path)
+    try:
+        kind = stores.attributes(path).get("kind")
+    except StoreError:  # damaged; whoever reads it will tell: it is known by its place
+        kind = path.parent.name
+    return CrossSessionStore(path) if kind == KIND else RunStore(path)
