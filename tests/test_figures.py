@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
+from runs import Run
 
 import mesodask
 from mesodask import plot_ndc, plot_raster, plot_tracking, plot_xyz
@@ -17,7 +18,6 @@ from mesodask.figures.saving import save_figure
 from mesodask.numerics.outline import outline
 from mesodask.raster_order import store_order
 from mesodask.simulate import SimulatedSubject
-from runs import Run
 
 MM = 1e-3
 
