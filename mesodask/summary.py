@@ -122,8 +122,8 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
         :data:`mesodask.summary.SESSIONS`; dim target: those of :data:`mesodask.summary.TARGET_NOTES` (see
         :func:`mesodask.summary.null_claim`). Each has its meaning as the attribute ``long_name`` and its unit as
         ``units``. What is not computed, or is skipped, is NaN, and 0 where it is a count. Attributes: ``subject,
-        n_shared, n_resamples, metric, delta, run``, and ``decoder``, the name of a user's decoder with its
-        ``decoder_identity``, both empty for the package's own.
+        n_shared, n_resamples, metric, delta, run``, the run's ``settings``, and ``decoder``, the name of a user's
+        decoder with its ``decoder_identity``, both empty for the package's own.
 
     Notes
     -----
@@ -167,6 +167,7 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
         delta=delta,
         decoder=decoder_name(identity),
         decoder_identity=identity,
+        settings=settings,
         run=str(store.path),
     )
 

@@ -8,14 +8,16 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
+from runs import Run
 
 import mesodask
-from mesodask import plot_raster, plot_xyz
+from mesodask import plot_ndc, plot_raster, plot_tracking, plot_xyz
 from mesodask.errors import SettingsError
 from mesodask.figures.palette import DISTINCT, region_colors, region_handles
 from mesodask.figures.saving import save_figure
 from mesodask.numerics.outline import outline
 from mesodask.raster_order import store_order
+from mesodask.simulate import SimulatedSubject
 
 MM = 1e-3
 
@@ -189,3 +191,30 @@ def test_pdf_tells_it_too_and_the_same_figure_is_the_same_file(tmp_path: Path) -
 def test_every_format_can_be_saved(tmp_path: Path, name: str) -> None:
     save_figure(Figure(figsize=(1, 1)), tmp_path / name, {"a": np.int64(1), "b": np.arange(3)})
     assert (tmp_path / name).stat().st_size
+
+
+# curves and tables on given axes ------------------------------------------------------------------------------
+
+
+def test_curves_and_tables_are_drawn_where_one_wants(run: Run, tracked_table: xr.Dataset, tmp_path: Path) -> None:
+    store = run(targets=("choice", "block"))
+    figure = Figure(figsize=(8, 3))
+    panels = figure.subplots(1, 4)
+    assert plot_ndc(store, axes=panels[:2]) is figure
+    assert [panel.get_title() for panel in panels] == ["choice", "block", "", ""]
+    assert plot_tracking(tracked_table, axes=panels[2:]) is figure
+    assert len(panels[2].images) == 1
+    assert not figure.get_suptitle()
+    with pytest.raises(SettingsError, match="axes: 1 for 2 targets"):
+        plot_ndc(store, axes=panels[:1])
+    assert plot_ndc(store, figsize=(5, 2), save=tmp_path / "ndc.png", dpi=50).get_size_inches().tolist() == [5, 2]
+    about = json.loads(description(tmp_path / "ndc.png"))
+    assert about["run"] == str(store.path)
+    assert about["settings"]["R"] == 12
+    plot_tracking(tracked_table, figsize=(6, 3), save=tmp_path / "days.png", dpi=50)
+    assert json.loads(description(tmp_path / "days.png"))["sessions"] == tracked_table["session"].values.tolist()
+
+
+@pytest.fixture
+def tracked_table(subject: SimulatedSubject) -> xr.Dataset:
+    return mesodask.tracking_table(subject.eids, one=subject.one_dir, roicat_root=subject.roicat_root)

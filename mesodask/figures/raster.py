@@ -23,7 +23,7 @@ Background = Literal["regions", "firing_rate"] | None
 
 FIGSIZE = (8.0, 7.5)  # inches
 PANEL_SHARE = (0.8, 0.72)  # of the figure, that the raster itself takes about
-BRIGHTEST = 99.5  # percentile of the pixels that is drawn black
+PIXEL_RANGE = (20.0, 99.5)  # percentiles of the pixels that are drawn without ink, and black
 BAND_ALPHA = 0.55  # of what lies behind: activity is read on top of it
 MOST_REGIONS = 30  # that a legend has room for
 EVENT_LINES = {"stimulus": ("#0072b2", "-"), "movement": ("#009e73", "--"), "feedback": ("#d55e00", ":")}
@@ -40,6 +40,7 @@ def plot_raster(
     events: Sequence[str] = (),
     colors: RegionColors = "distinct",
     cmap: str | Colormap = "YlOrBr",
+    vmin: float | None = None,
     vmax: float | None = None,
     sort: bool = True,
     axes: tuple[Axes, Axes] | None = None,
@@ -69,8 +70,9 @@ def plot_raster(
         Colours of regions: well-separated ones, or the Allen atlas's, in which neighbours are nearly the same.
     cmap : str or matplotlib.colors.Colormap
         Of mean activity.
-    vmax : float, optional
-        Scaled activity that is drawn black; by default that of the strongest 0.5 % of pixels.
+    vmin, vmax : float, optional
+        Scaled activity below which nothing is drawn, and from which on it is black; by default the 20th percentile of
+        the pixels (0 or more) and the 99.5th: the more a pixel averages, the less it differs from the others.
     sort : bool
         Whether ROIs come in Rastermap order; else as `rows` has them, or the store.
     axes : (Axes, Axes), optional
@@ -107,7 +109,7 @@ def plot_raster(
         session, rows=rows, interval=interval, n_bands=n_bands, n_columns=n_columns, sort=sort
     )  # fmt: skip
     draw_background(panel, image, bg, colors, cmap)
-    draw_activity(panel, image, vmax)
+    draw_activity(panel, image, vmin, vmax)
     draw_wheel(wheel_panel, raster.wheel_velocity(session, interval))
     draw_events((wheel_panel, panel), marks)
     wheel_panel.set_title(_title(session, image), fontsize="small", loc="left", y=1.28 if marks else 1.0)
@@ -179,7 +181,7 @@ def band_colors(image: xr.Dataset, colors: dict[str, tuple[float, float, float]]
     return (mixed / np.bincount(band)[:, None])[:, None, :]
 
 
-def draw_activity(panel: Axes, image: xr.Dataset, vmax: float | None = None) -> None:
+def draw_activity(panel: Axes, image: xr.Dataset, vmin: float | None = None, vmax: float | None = None) -> None:
     """Draw binned activity in black, as much of it as there is, with a colour bar below.
 
     Parameters
@@ -188,17 +190,18 @@ def draw_activity(panel: Axes, image: xr.Dataset, vmax: float | None = None) -> 
         Where to draw.
     image : xarray.Dataset
         From :func:`mesodask.raster.raster_image`.
-    vmax : float, optional
+    vmin, vmax : float, optional
         As in :func:`plot_raster`.
     """
     activity = image["activity"].values
-    if vmax is None:
-        vmax = float(np.nanpercentile(activity, BRIGHTEST)) if np.isfinite(activity).any() else 1.0
+    there = activity[np.isfinite(activity)]
+    low, high = np.percentile(there, PIXEL_RANGE) if there.size else (0.0, 1.0)
+    low, high = max(float(low), 0.0) if vmin is None else vmin, float(high) if vmax is None else vmax
     drawn = panel.imshow(
-        activity, extent=_extent(image), aspect="auto", cmap=INK, vmin=0.0, vmax=vmax if vmax > 0 else 1.0,
+        activity, extent=_extent(image), aspect="auto", cmap=INK, vmin=low, vmax=high if high > low else low + 1.0,
         interpolation="nearest", zorder=1,
     )  # fmt: skip
-    bar = panel.figure.colorbar(drawn, ax=panel, location="bottom", shrink=0.5, pad=0.01, aspect=40, extend="max")
+    bar = panel.figure.colorbar(drawn, ax=panel, location="bottom", shrink=0.5, pad=0.01, aspect=40, extend="both")
     bar.set_label(f"activity, scaled: a trace's {LOW:.0f}th percentile is 0, its {HIGH:.0f}th is 1", fontsize="small")
     bar.ax.tick_params(labelsize="small")
     order = "Rastermap order" if image.attrs["sorted"] else "as they are given"

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator
 
 from mesodask.errors import SettingsError
 from mesodask.figures.palette import DISTINCT, Color, session_colors
@@ -207,8 +207,9 @@ def draw_distributions(panels: Sequence[Axes], result: xr.Dataset, colors: Seque
     by_trial.set_xlabel("sparseness of a trial (Treves-Rolls)")
     by_trial.set_ylabel("share of trials")
     by_cell.set_xscale("log")
-    by_cell.xaxis.set_major_formatter(LogFormatter())
-    by_cell.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    by_cell.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    by_cell.xaxis.set_major_formatter("{x:g}")
+    by_cell.xaxis.set_minor_formatter("{x:g}")
     by_cell.set_xlabel(f"mean rate of a cell ({_rate_unit(result)})")
     by_cell.set_ylabel("share of cells")
     for panel in panels:

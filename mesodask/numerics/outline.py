@@ -5,17 +5,17 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay, QhullError
 
 SMALLEST = 0.25  # of the longest outline's length: shorter ones are splinters at its edge
-REACH = 8.0  # typical distances between neighbours that an outline bridges
-ROBUST = 95.0  # percentile of these distances that is called typical of the sparser parts
+REACH = 4.0  # typical distances between neighbours that an outline bridges
+TYPICAL = 95.0  # percentile of the distances to the nearest neighbour: that of the sparser parts
 
 
 def outline(points: NDArray[np.float64], reach: float = REACH) -> list[NDArray[np.float64]]:
     """Outline the groups of points that lie close together.
 
-    Of the Delaunay triangulation those triangles are kept all of whose sides are at most `reach` times as long as the
-    median distance between a point and its nearest neighbour, or as the 95th percentile of these distances if that is
-    more; what bounds them is the outline (an alpha shape, with the longest side in place of the circumradius; after
-    Edelsbrunner, Kirkpatrick and Seidel 1983, "On the shape of a set of points in the plane").
+    Of the Delaunay triangulation those triangles are kept whose sides are at most `reach` times as long as the 95th
+    percentile of the distances between a point and its nearest neighbour; what bounds them is the outline (an alpha
+    shape, with the longest side in place of the circumradius; after Edelsbrunner, Kirkpatrick and Seidel 1983, "On the
+    shape of a set of points in the plane").
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def outline(points: NDArray[np.float64], reach: float = REACH) -> list[NDArray[n
     nearest = np.full(len(points), np.inf)
     np.minimum.at(nearest, sides[..., 0], length)
     np.minimum.at(nearest, sides[..., 1], length)
-    longest = max(reach * np.median(nearest), np.percentile(nearest, ROBUST))
+    longest = reach * np.percentile(nearest, TYPICAL)
     kept = sides[(length <= longest).all(axis=1)].reshape(-1, 2)
     edges, counts = np.unique(np.sort(kept, axis=1), axis=0, return_counts=True)
     rings = _rings(edges[counts == 1])
