@@ -6,8 +6,9 @@ from one, and there is no p-value in them.
 """
 
 import hashlib
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,11 @@ import xarray as xr
 from mesodask import originals, schema
 from mesodask.errors import DataError, StoreError
 from mesodask.io import alf, cache, sources, stores, upstream, upstream_results
-from mesodask.io.upstream_results import StoredCrossSession, StoredCurve, StoredCurves, StoredScores
+from mesodask.io.upstream_results import StoredCrossSession, StoredCurves, StoredScores
 from mesodask.settings import short_hash
 from mesodask.summary import settings_order
+
+logger = logging.getLogger(__name__)
 
 EXPECTED = "<eid>.npy, <eid>_filter_True|False.npy, <prefix>_<target>.pkl, or trainFirst_*.pkl or .json"
 KIND_CURVES, KIND_CROSS_SESSION = "imported_curves", "imported_cross_session"
@@ -158,7 +161,9 @@ def _store(place: Path, path: Path, groups: Mapping[str, xr.Dataset], about: dic
         if attrs.get("content") != content:
             was = ", ".join(attrs.get("sources", {"another file": None}))
             raise StoreError(f"{place}: holds other results, from {was}; move it away, or use rerun=True to replace it")
-        return Imported(place, is_new=False)
+        if _is_whole(place):
+            return Imported(place, is_new=False)
+        logger.warning("%s: is damaged; it is made again", place)
     described = {"sources": {path.name: sources.describe(path)}, "content": content, "mesodask_version": __version__}
     with stores.building(place, replace=True) as temporary:
         root = groups.get("", xr.Dataset()).assign_attrs(about | described)
@@ -168,6 +173,14 @@ def _store(place: Path, path: Path, groups: Mapping[str, xr.Dataset], about: dic
                 stores.write_group(temporary, name, dataset)
         stores.seal(temporary)
     return Imported(place, is_new=True)
+
+
+def _is_whole(store: Path) -> bool:
+    try:
+        open_imported(store)
+    except StoreError:
+        return False
+    return True
 
 
 def _digest(dataset: xr.Dataset) -> str:
@@ -185,6 +198,7 @@ def _digest(dataset: xr.Dataset) -> str:
 def curves_dataset(stored: StoredCurves) -> xr.Dataset:
     """Lay stored curves out as :data:`mesodask.schema.IMPORTED_CURVES`."""
     ks = sorted({k for curve in stored.curves for k in curve.scores})
+    column = {k: j for j, k in enumerate(ks)}
     shape = (len(stored.curves), len(ks))
     variables: dict[str, Any] = {
         name: np.zeros(shape, dtype=np.int64) if name.startswith("n_") else np.full(shape, np.nan)
@@ -195,9 +209,10 @@ def curves_dataset(stored: StoredCurves) -> xr.Dataset:
                               (("null_mean", "null_sd", "n_shuffles"), curve.null)):  # fmt: skip
             for k, one in scores.items():
                 for name, value in zip(names, (one.mean, one.sd, one.n), strict=True):
-                    variables[name][i, ks.index(k)] = value
-    for name, scores_of in (("score", _scores_of), ("null_score", _null_of)):
-        single = _single_values(stored.curves, ks, scores_of)
+                    variables[name][i, column[k]] = value
+    stored_scores = {"score": [c.scores for c in stored.curves], "null_score": [c.null for c in stored.curves]}
+    for name, of_sessions in stored_scores.items():
+        single = _single_values(of_sessions, column)
         if single is not None:
             variables[name] = single
     for name, attribute in (("session", "eid"), ("date", "date"), ("ceiling", "ceiling"), ("n_trials", "n_trials"),
@@ -206,23 +221,13 @@ def curves_dataset(stored: StoredCurves) -> xr.Dataset:
     return schema.conform(variables | {"k": ks}, schema.IMPORTED_CURVES)
 
 
-def _scores_of(curve: StoredCurve) -> dict[int, StoredScores]:
-    return curve.scores
-
-
-def _null_of(curve: StoredCurve) -> dict[int, StoredScores]:
-    return curve.null
-
-
-def _single_values(
-    curves: Sequence[StoredCurve], ks: list[int], scores_of: Callable[[StoredCurve], dict[int, StoredScores]]
-) -> np.ndarray | None:
+def _single_values(of_sessions: Sequence[dict[int, StoredScores]], column: Mapping[int, int]) -> np.ndarray | None:
     """Single scores (session, k, n), NaN where there are fewer; None if statistics alone were kept."""
-    kept = [(i, ks.index(k), one.values) for i, curve in enumerate(curves) for k, one in scores_of(curve).items()]
+    kept = [(i, column[k], one.values) for i, scores in enumerate(of_sessions) for k, one in scores.items()]
     longest = max((len(values) for _, _, values in kept if values is not None), default=0)
     if not longest:
         return None
-    single = np.full((len(curves), len(ks), longest), np.nan)
+    single = np.full((len(of_sessions), len(column), longest), np.nan)
     for i, k, values in kept:
         if values is not None:
             single[i, k, : len(values)] = values

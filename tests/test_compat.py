@@ -8,12 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 from alyx_server import alyx_server
 from distributed import Client
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.backend_bases import FigureManagerBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -21,6 +28,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from mesodask import compat, simulate_subject, summarize
+from mesodask.compat.show import show_figure
 from mesodask.compute.script import unseen_by_workers
 from mesodask.errors import DataError, SettingsError, TrackingError
 from mesodask.io.crossstore import CrossSessionStore
@@ -503,6 +511,37 @@ def test_pictures(mouse: SimulatedSubject, idx_map: dict[str, np.ndarray], tmp_p
     assert alone.axes[0].get_legend() is not None
     with pytest.raises(SettingsError, match="isort or regions"):
         compat.plot_xyz(eid, mapping="depth", **how)
+
+
+class Window(FigureManagerBase):
+    """Where a person with a display would see a figure."""
+
+    shown: ClassVar[list[Figure]] = []
+
+    @classmethod
+    def pyplot_show(cls, *, block: bool | None = None) -> None:
+        del block
+        cls.shown += [manager.canvas.figure for manager in Gcf.get_all_fig_managers()]
+
+
+class Canvas(FigureCanvasAgg):
+    manager_class = Window  # type: ignore[assignment]
+
+
+def test_figures_are_shown_where_there_is_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = Figure()
+    show_figure(figure)  # nowhere, and without a warning
+    backend = ModuleType("some_display")
+    backend.FigureCanvas, backend.FigureManager = Canvas, Window  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "some_display", backend)
+    before = plt.get_backend()
+    try:
+        plt.switch_backend("module://some_display")
+        show_figure(figure)
+    finally:
+        plt.close("all")
+        plt.switch_backend(before)
+    assert Window.shown == [figure]
 
 
 # manners ----------------------------------------------------------------------------------------------------------

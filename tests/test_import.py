@@ -202,6 +202,8 @@ def test_a_damaged_store_is_told(tmp_path: Path, result_class: type[NDCResult]) 
     (store / "n_resamples" / "c" / "0" / "0").unlink()  # whole numbers that are lost would read 0
     with pytest.raises(StoreError, match="lost"):
         open_imported(store)
+    assert import_original(path, cache_dir=tmp_path) == (store, True)
+    assert import_original(path, cache_dir=tmp_path) == (store, False)
 
 
 WRONG_CURVES = {

@@ -168,7 +168,8 @@ def neuron_dropping_curves_cached(
 
     Raises
     ------
-    As :func:`mesodask.neuron_dropping_curves`.
+    MesodaskError
+        As for :func:`mesodask.neuron_dropping_curves`.
 
     Examples
     --------

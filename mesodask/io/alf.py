@@ -98,11 +98,12 @@ def connect(one: Any = None) -> Any:
 
 def _with_tables(one: Any) -> Any:
     """Let an online ONE, which asks its server for everything, know what its tables on disk say."""
-    from one.api import One
+    if one.mode != "local" and len(one._cache["datasets"]) == 0:
+        from one.api import One
 
-    tables = Path(one._tables_dir or one.cache_dir)
-    if one.mode != "local" and len(one._cache["datasets"]) == 0 and all((tables / name).is_file() for name in TABLES):
-        One.load_cache(one)  # its own would ask the server for newer ones
+        tables = Path(one._tables_dir or one.cache_dir)
+        if all((tables / name).is_file() for name in TABLES):
+            One.load_cache(one)  # its own would ask the server for newer ones
     return one
 
 
