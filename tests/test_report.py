@@ -520,6 +520,16 @@ def test_the_command_gives_the_same_run(
     assert [path for path in store.path.parent.glob("*.zarr") if path != store.path] == []
 
 
+def test_the_command_asks_for_all_that_the_run_holds(run: Callable[..., RunStore], subject: SimulatedSubject) -> None:
+    """Of several calls what they asked for together, not what the last one did."""
+    run(targets="choice", ks=(4, 16), R=4, n_label_shuffles=5)
+    store = run(targets="feedback", ks=(2,), R=2, n_label_shuffles=3)
+    found = recipe(store, subject.one_dir, subject.roicat_root).command
+    for option in ("--targets choice,feedback", "--ks 2,4,16", "--resamples 4", "--shuffles 5"):
+        assert f"{option} \\\n" in found
+    assert "--shuffle-resamples" not in found
+
+
 def test_the_command_gives_the_same_run_across_sessions(
     across: CrossSessionStore, subject: SimulatedSubject, submitted: list[runner.Task],
     capsys: pytest.CaptureFixture[str],

@@ -43,9 +43,12 @@ def report(
     given: dict[str, Any] = {"delta": delta, "one": one, "roicat_root": roicat_root, "cross_session": cross_session}
     eids = store.tracked()["session"].values.tolist() if tracking or rasters else []
     if rasters:
-        folder = cache.folder_of_run(store.path)
-        paths = [] if folder is None else [cache.session_store(folder, eid) for eid in eids]
+        folder = cache_dir or cache.folder_of_run(store.path) or store.path.parent
+        paths = [cache.session_store(folder, eid) for eid in eids]
         given["sessions"] = [path for path in paths if path.exists()]
+        for path in paths:
+            if not path.exists():
+                click.echo(f"no raster of a session whose store is not there: {path}", err=True)
     if tracking:
         from mesodask.tracking import tracking_table
 

@@ -1,5 +1,6 @@
 """How to do a run again: the line for a shell and the call in Python that give a run of the same name."""
 
+import itertools
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mesodask.io import cache
+from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.runbase import RunBase
+from mesodask.io.runstore import RunStore
 from mesodask.settings import CrossSessionSettings, NdcSettings, RunSettings
+from mesodask.summary import settings_order
 
 # options that are not called like their setting
 OPTION_NAMES = {"R": "--resamples", "n_label_shuffles": "--shuffles", "n_shuffle": "--shuffles"}
@@ -65,7 +69,7 @@ def recipe(store: RunBase, one: str | Path | None = None, roicat_root: str | Pat
     """
     tracked, attrs = store.tracked(), store.attrs
     kind = KINDS[attrs["kind"]]
-    settings = {name: value for name, value in attrs["settings"].items() if value is not None}
+    settings = {name: value for name, value in held_settings(store).items() if value is not None}
     eids = tracked["session"].values.tolist()
     places = _places(store.path, one, roicat_root)
     by_hand = _by_hand(store, attrs, eids)
@@ -89,6 +93,22 @@ def recipe(store: RunBase, one: str | Path | None = None, roicat_root: str | Pat
     if "roicat_root" not in places and len(eids) > 1:
         remarks.append("Add the folder of your ROICaT tree as roicat_root (--roicat-root) if it is not ~/chronic_csv.")
     return Recipe("" if by_hand else _command(kind.command, eids, places, how, settings), script, remarks)
+
+
+def held_settings(store: RunBase) -> dict[str, Any]:
+    """Give the settings that a run's scores are of: of more than one call, all that they asked for together."""
+    settings, targets = dict(store.attrs["settings"]), settings_order(store.targets())
+    settings["targets"] = targets or settings["targets"]
+    if isinstance(store, CrossSessionStore):
+        settings["n_shuffle"] = max((store.target(name).n_shuffles for name in targets), default=settings["n_shuffle"])
+    elif isinstance(store, RunStore) and targets:
+        ks, resamples, shuffles = zip(*(store.extent(name) for name in targets), strict=True)
+        n_shared = store.tracked().sizes["neuron"]  # is always among them, asked for or not
+        with_null = max(store.null_resamples(name) for name in targets)
+        settings["ks"] = sorted({*settings["ks"], *itertools.chain(*ks)} - {n_shared})
+        settings["R"], settings["n_label_shuffles"] = max(resamples), max(shuffles)
+        settings["shuffle_resamples"] = with_null if 0 < with_null < settings["R"] else None
+    return settings
 
 
 def _places(run: Path, one: str | Path | None, roicat_root: str | Path | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ import xarray as xr
 from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.palette import session_colors
 from mesodask.figures.report import words
+from mesodask.figures.report.command import held_settings
 from mesodask.io.runstore import RunStore
 from mesodask.settings import NdcSettings
 from mesodask.summary import CURVES
@@ -241,7 +242,7 @@ def settings(store: RunStore) -> Table:
     defaults = NdcSettings().model_dump(mode="json")
     meanings = words.setting_meanings()
     rows = []
-    for name, value in store.attrs["settings"].items():
+    for name, value in held_settings(store).items():
         changed = "" if name in defaults and defaults[name] == value else "set for this run"
         rows.append([_text(text) for text in (name, words.setting_value(name, value), changed, meanings.get(name, ""))])
     columns = [Column("Setting", "name"), *(Column(name, "words") for name in ("Value", "Changed", "Meaning"))]
