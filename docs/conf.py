@@ -7,8 +7,10 @@ names that ``import mesodask`` gives.
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import mesodask
+import mesodask.compat
 import mesodask.schema
 import mesodask.summary
 
@@ -32,7 +34,7 @@ suppress_warnings = [
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:(class|obj|attr)", r"(?!mesodask\.).*"),
-    ("py:class", r".*\.(_\w+|Child|Task|Tool|Result)"),
+    ("py:class", r".*\.(_\w+|Child|Task|Tool|Result|[A-Z])"),
 ]
 napoleon_google_docstring = False
 napoleon_use_param = False  # types of arguments are words here ("array (n_trials, n_neurons)"), no links
@@ -62,8 +64,6 @@ NAMES = """# What `mesodask` gives
 Each of these is imported from `mesodask` itself.
 
 ```{eval-rst}
-.. currentmodule:: mesodask
-
 """
 MODULES = """# Modules
 
@@ -81,13 +81,13 @@ mesodask: `xarray.open_dataset(path, engine="zarr", group=group, consolidated=Fa
 END = "```\n"
 
 
-def _names() -> str:
-    """Document the public names, in the order of the package's map."""
-    entries = []
-    for name in mesodask._HOME_OF:
-        kind = "autoclass" if isinstance(getattr(mesodask, name), type) else "autofunction"
+def _names(package: ModuleType, names: Iterable[str]) -> str:
+    """Document what a package passes on, as its own."""
+    entries = [f".. currentmodule:: {package.__name__}\n"]
+    for name in names:
+        kind = "autoclass" if isinstance(getattr(package, name), type) else "autofunction"
         entries.append(f".. {kind}:: {name}\n")
-    return NAMES + "\n".join(entries) + END
+    return "\n".join(entries)
 
 
 def _stored() -> str:
@@ -118,19 +118,22 @@ def _table(name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> l
 def _modules() -> dict[str, str]:
     """Make a page for each public module, and the list of them."""
     found = pkgutil.walk_packages(mesodask.__path__, "mesodask.")
-    names = sorted(m.name for m in found if "._" not in m.name and not m.name.startswith("mesodask.cli"))
+    hidden = ("mesodask.cli", "mesodask.compat.")
+    names = sorted(m.name for m in found if "._" not in m.name and not m.name.startswith(hidden))
     titles = [name.removeprefix("mesodask.") for name in names]
     pages = {
         title: f"# {title}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{END}"
         for title, name in zip(titles, names, strict=True)
     }
+    pages["compat"] = pages["compat"].removesuffix(END) + "\n" + _names(mesodask.compat, mesodask.compat.__all__) + END
     return {"index": MODULES + "\n".join(titles) + "\n" + END, **pages}
 
 
 def _write_reference() -> None:
     folder = HERE / "reference"
     folder.mkdir(exist_ok=True)
-    pages = {"names": _names(), "stored": _stored(), **_modules()}
+    names = NAMES + _names(mesodask, mesodask._HOME_OF) + END
+    pages = {"names": names, "stored": _stored(), **_modules()}
     for name, text in pages.items():
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     for page in folder.glob("*.md"):

@@ -42,7 +42,7 @@ def cross_session_table(run: CrossSessionStore | str | Path) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Every row names its ``subject, decoder`` (empty for the package's own), ``target, train_session, session``
-        (eids), ``train_date`` and ``date``, and goes on with :data:`CROSS_SESSION`, which has the meaning and the unit
+        (eids), ``train_date`` and ``date``, and goes on with ``CROSS_SESSION``, which has the meaning and the unit
         of every column. Of a run that was trained on the first session alone that is the only training session. What is
         not computed is missing.
 

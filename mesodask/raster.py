@@ -202,7 +202,7 @@ def event_times(
     session : xarray.Dataset or path-like
         Session store.
     events : sequence of str
-        Of :data:`EVENTS`.
+        Of ``EVENTS``.
     interval : (float, float), "session" or None
         See :func:`resolve_interval`.
 

@@ -293,6 +293,8 @@ class CrossSessionSettings(RunSettings):
     min_sessions, min_k_shared : int
         Fewest sessions, and fewest neurons that they share.
 
+    Notes
+    -----
     Those of :class:`RunSettings` stand beside them.
 
     Examples

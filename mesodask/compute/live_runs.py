@@ -1,6 +1,6 @@
 """What the live page knows: the last runs on a scheduler, from the events that their drivers send.
 
-Events are plain dicts (msgpack) of the topic :data:`TOPIC`; a driver sends them by ``client.log_event``, at most one a
+Events are plain dicts (msgpack) of the topic ``TOPIC``; a driver sends them by ``client.log_event``, at most one a
 run and second. Every event names its ``run``, an id that is the same when a run goes on later, and its ``kind``:
 
 ``begin``

@@ -174,7 +174,7 @@ class RunStore(RunBase):
         Raises
         ------
         StoreError
-            A chunk is damaged, and the lock is not held; within :meth:`writing` it is mended.
+            A chunk is damaged, and the lock is not held; within ``writing()`` it is mended.
         """
         parts = self.missing_by_k(target, session, ks, R, R, n_shuffles)
         return np.array([data | null.any(axis=1) for _, data, null in parts]).reshape(len(ks), R)
