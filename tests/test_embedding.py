@@ -22,7 +22,7 @@ from distributed import Client
 from mesodask import building, embedding, load_or_embed, simulate_subject
 from mesodask import sessions as session_stores
 from mesodask.cli import main
-from mesodask.compute.cluster import local_client
+from mesodask.compute.cluster import local_client, scheduler_file
 from mesodask.compute.runner import Task
 from mesodask.errors import DataError, MesodaskError, SessionNotFoundError, SessionsFailedError, StoreError
 from mesodask.io import alf, cache, shards, stores
@@ -339,8 +339,8 @@ def test_a_task_that_fails_takes_its_store_along(
 SERVER = """
 import json, os, sys
 from mesodask import building, load_or_embed
+from mesodask.compute.cluster import start_cluster
 from mesodask.io import alf, regions
-from distributed import Client
 import numpy
 regions.describe_regions(numpy.array([997]))
 one = alf.connect(sys.argv[1])
@@ -352,7 +352,7 @@ for line in sys.stdin:
         if task.get("stop_in_rows"):
             import time
             building.write_rows = lambda *arguments: (print("writing", flush=True), time.sleep(600))
-        client = Client(task["address"]) if task.get("address") else None
+        client = start_cluster(task["cluster"]) if task.get("cluster") else None
         print(os.getpid(), flush=True)
         while True:
             session = load_or_embed(task["eid"], one=one, cache_dir=task["cache_dir"], rastermap=False,
@@ -518,4 +518,4 @@ def test_kill_the_driver_of_workers_at_random_moments(
 ) -> None:
     n = 60 if request.config.getoption("--slow") else 6
     delays = np.random.default_rng(9).uniform(0.0, 0.8, n)
-    kill_at_random(servers[1], small, tmp_path, delays, address=client.scheduler.address)
+    kill_at_random(servers[1], small, tmp_path, delays, cluster=str(scheduler_file(client)))

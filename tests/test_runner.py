@@ -274,7 +274,7 @@ def nap(x: int) -> int:
 def test_a_future_cancelled_by_others_is_tried_again(client: Client) -> None:
     results: dict[str, object] = {}
     cancelled: list[str] = []
-    with Client(client.scheduler.address) as other:
+    with Client(client.scheduler.address, security=client.security) as other:
 
         def cancel(task: Task, result: object) -> None:
             collect(results)(task, result)
