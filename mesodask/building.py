@@ -36,6 +36,7 @@ import numpy as np
 import xarray as xr
 
 from mesodask import schema
+from mesodask.compute.progress import note_progress
 from mesodask.errors import LockedError, MesodaskError, TasksFailedError
 from mesodask.io import stores
 from mesodask.io.activity import Content, Rows, rows_across, write_rows
@@ -228,6 +229,8 @@ class _Plan:
     def _note(self, name: str, error: MesodaskError | None = None) -> None:
         if error is not None:
             self.errors[name] = error
+        else:
+            note_progress()
         self._done += 1
         self._tell()
 

@@ -13,6 +13,7 @@ from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.progress import Stages
 from mesodask.cli.status import status, summary
+from mesodask.cli.submit import drive, submit
 from mesodask.cli.track import track
 
 
@@ -126,4 +127,4 @@ def plot(run: Path, figure: Path) -> None:
     options.draw(summarize(run), figure)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot, cluster, doctor)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, plot, cluster, submit, drive, doctor)

@@ -17,6 +17,7 @@ from typing import Any
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
+from mesodask.compute.progress import note_progress
 from mesodask.errors import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ def _run(
         future.release()
         if isinstance(outcome, _Result):
             on_result(task, outcome.value)
+            note_progress()
         elif outcome.task_is_at_fault or tries > RETRIES:
             give_up(Failure(task, outcome.error, outcome.traceback))
         else:

@@ -1,0 +1,253 @@
+"""What ``mesodask submit`` is asked to submit: a YAML file, or a command line, checked before it waits in a queue."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mesodask.compute.batch import DriverSettings
+from mesodask.errors import SettingsError
+from mesodask.settings import NdcSettings
+
+Key = tuple[str | int, ...]
+
+
+class Submission(BaseModel):
+    """A submission file: one command with its options, and the job that it runs in.
+
+    Attributes
+    ----------
+    command : str
+        Of ``mesodask``, e.g. ``ndc``.
+    options : dict
+        By the names that the command line has for them, without dashes; ``eids``, or whatever arguments the command
+        takes, are among them. Lists may be given as lists.
+    driver : DriverSettings
+        The job of the driver.
+    cluster : dict
+        ``kind``, e.g. ``slurm``, and further options of the workers: ``workers``, ``memory``, ``walltime``, ...
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: str
+    options: dict[str, Any] = {}
+    driver: DriverSettings = DriverSettings()
+    cluster: dict[str, Any] = {}
+
+
+class _AsWritten(yaml.SafeLoader):
+    """Takes times as they are written: YAML 1.1 reads ``12:00:00`` as a number to the base of 60."""
+
+
+def _as_written(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    return node.value if ":" in node.value else loader.construct_yaml_int(node)
+
+
+_AsWritten.add_constructor("tag:yaml.org,2002:int", _as_written)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where settings come from, for messages: a file and the lines of its keys, or the command line."""
+
+    name: str
+    lines: Mapping[Key, int]
+
+    def fault(self, key: Key, message: str) -> str:
+        """Say what is wrong, and in which line."""
+        # what is missing has no line, but its table has one
+        line = next((self.lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.lines), None)
+        where = f"{self.name}, line {line}" if line else self.name
+        return f"{where}: {'.'.join(map(str, key))}: {message}"
+
+
+def read_submission(path: Path, driver: dict[str, Any], group: click.Group) -> tuple[list[str], DriverSettings]:
+    """Read a submission file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    driver : dict
+        Settings of the driver's job that take the place of the file's.
+    group : click.Group
+        The commands there are.
+
+    Returns
+    -------
+    command : list of str
+        Arguments of ``mesodask``.
+    settings : DriverSettings
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or a key or value is not allowed; each fault has its line.
+    """
+    content, source = _parse(path)
+    if driver and isinstance(in_file := content.get("driver") or {}, dict):
+        content["driver"] = in_file | driver
+    try:
+        submission = Submission.model_validate({name: part for name, part in content.items() if part is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_faults(error, source))) from None
+    command = _command_of(submission.command, group, source)
+    arguments = [
+        *_arguments(submission.options, "options", command, source),
+        *_arguments(submission.cluster, "cluster", command, source),
+    ]
+    # what is no option stands behind them all
+    words = [submission.command, *sorted(arguments, key=lambda word: not word.startswith("-"))]
+    check_command(words, group)
+    return words, submission.driver
+
+
+def check_driver(driver: dict[str, Any]) -> DriverSettings:
+    """Check settings of a driver's job that come from the command line.
+
+    Raises
+    ------
+    SettingsError
+        A value is not allowed.
+    """
+    try:
+        return DriverSettings.model_validate(driver)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_faults(error, Source("mesodask submit", {})))) from None
+
+
+def check_command(words: Sequence[str], group: click.Group) -> None:
+    """Raise unless a command line would be taken: what is refused in a job is read hours later.
+
+    Raises
+    ------
+    SettingsError
+        There is no such command, or a setting has a value that is not allowed.
+    click.UsageError
+        There is no such option, or it has a value that is not allowed.
+    """
+    command = _command_of(words[0], group, Source("mesodask submit", {}))
+    with command.make_context(words[0], list(words[1:])) as context:
+        settings = {name: value for name, value in context.params.items() if name in NdcSettings.model_fields}
+        NdcSettings(**{name: value for name, value in settings.items() if value is not None})
+
+
+def _parse(path: Path) -> tuple[dict[str, Any], Source]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=_AsWritten)
+        content = yaml.load(text, Loader=_AsWritten)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: cannot be read as YAML ({error})") from None
+    if not isinstance(content, dict) or node is None:
+        raise SettingsError(f"{path}: expected keys with values, such as 'command: ndc'")
+    lines: dict[Key, int] = {}
+    for key, line in _lines(node):
+        if key in lines:
+            raise SettingsError(
+                f"{path}, line {line}: {'.'.join(map(str, key))} is there already, in line {lines[key]}"
+            )
+        lines[key] = line
+    return content, Source(str(path), lines)
+
+
+def _lines(node: yaml.Node, key: Key = ()) -> Iterable[tuple[Key, int]]:
+    """Find the line of every key."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            below = (*key, name.value)
+            yield below, name.start_mark.line + 1
+            yield from _lines(value, below)
+
+
+def _faults(error: ValidationError, source: Source) -> list[str]:
+    lines = []
+    for fault in error.errors(include_url=False):
+        key = fault["loc"]
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            table = DriverSettings if len(key) > 1 else Submission
+            message = _unknown(str(key[-1]), table.model_fields)
+        elif fault["type"] not in ("missing", "value_error"):
+            message = f"{message}, found {fault['input']!r}"
+        lines.append(source.fault(key, message))
+    return lines
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"no such key{hint} (there are {', '.join(known)})"
+
+
+def _command_of(name: str, group: click.Group, source: Source) -> click.Command:
+    known = [other for other, command in group.commands.items() if not command.hidden and other != "submit"]
+    if name not in known:
+        raise SettingsError(source.fault(("command",), f"{name}: {_unknown(name, known)}"))
+    return group.commands[name]
+
+
+def _arguments(values: Mapping[str, Any], block: str, command: click.Command, source: Source) -> list[str]:
+    """Write a table of options as a command line has them."""
+    by_name = _parameters(command)
+    arguments: list[str] = []
+    for key, value in values.items():
+        name = "cluster" if (block, key) == ("cluster", "kind") else str(key).replace("_", "-")
+        if name not in by_name:
+            known = ["kind" if block == "cluster" and other == "cluster" else other for other in by_name]
+            raise SettingsError(source.fault((block, key), _unknown(str(key), known)))
+        try:
+            arguments += _written(by_name[name], value)
+        except ValueError as error:
+            raise SettingsError(source.fault((block, key), str(error))) from None
+    return arguments
+
+
+def _parameters(command: click.Command) -> dict[str, click.Parameter]:
+    """Parameters of a command by the names of their long options, or their own."""
+    found: dict[str, click.Parameter] = {}
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            found[str(parameter.name)] = parameter
+        else:
+            found |= {option.lstrip("-"): parameter for option in parameter.opts if option.startswith("--")}
+    return found
+
+
+def _written(parameter: click.Parameter, value: Any) -> list[str]:
+    """Write one option.
+
+    Examples
+    --------
+    >>> _written(click.Option(["--ks"]), [8, 16]), _written(click.Option(["--rerun"], is_flag=True), True)
+    (['--ks=8,16'], ['--rerun'])
+    """
+    if value is None:
+        return []
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(one, (dict, list)) for one in values):
+        raise ValueError(f"expected a value or a list of values, found {value!r}")
+    texts = [_text(parameter, one) for one in values]
+    if isinstance(parameter, click.Argument):
+        return texts
+    option = next(name for name in parameter.opts if name.startswith("--"))
+    if isinstance(parameter, click.Option) and parameter.is_flag:
+        if not isinstance(value, bool):
+            raise ValueError(f"expected true or false, found {value!r}")
+        return [option] if value else parameter.secondary_opts[:1]
+    if parameter.multiple:
+        return [f"{option}={text}" for text in texts]
+    return [f"{option}={','.join(texts)}"]
+
+
+def _text(parameter: click.Parameter, value: Any) -> str:
+    if isinstance(parameter.type, click.Path):  # a shell would have done so
+        return str(Path(str(value)).expanduser())
+    return str(value)
