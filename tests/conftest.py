@@ -62,16 +62,17 @@ def slurm(lacking: Callable[[str, str], NoReturn]) -> Iterator[Path]:
     missing = [tool for tool in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(tool, path=path) is None]
     if missing:
         lacking("slurm", f"there is no {', '.join(missing)} here (apt-get install slurm-wlm munge)")
-    if os.geteuid():
+    as_root = ["sudo", "-n"] if os.geteuid() else []
+    if as_root and (not shutil.which("sudo") or subprocess.run([*as_root, "true"], check=False).returncode):
         lacking("slurm", "SLURM's daemons must be started as root")
     # not pytest's own folder, which may be deep: a socket's path is short
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
-    started = subprocess.run([SLURM_BOX, "start", folder], capture_output=True, text=True, check=False)
+    started = subprocess.run([*as_root, SLURM_BOX, "start", folder], capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         yield folder / "slurm.conf"
-    subprocess.run([SLURM_BOX, "stop", folder], check=True)
+    subprocess.run([*as_root, SLURM_BOX, "stop", folder], check=True)
 
 
 @pytest.fixture(scope="session")

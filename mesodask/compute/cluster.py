@@ -11,7 +11,7 @@ import os
 import socket
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ import platformdirs
 import psutil  # type: ignore[import-untyped]
 import yaml
 from dask.utils import parse_bytes
-from distributed import Client, LocalCluster, Security
+from distributed import Client, LocalCluster, Security, SpecCluster
 from distributed.system import MEMORY_LIMIT
 
 from mesodask.compute import security
@@ -151,7 +151,7 @@ def _refuse(values: Mapping[str, Any], what: str) -> None:
         raise SettingsError(f"{', '.join(given)}: has no meaning for {what}; leave it out")
 
 
-def _start(how: Any, *arguments: Any) -> Client:
+def _start(how: Callable[..., tuple[SpecCluster, Path]], *arguments: Any) -> Client:
     """Start a cluster and connect to it; whatever goes wrong, nothing is left."""
     # Dask tells every connection that opens and closes; its warnings are enough
     logging.getLogger("distributed").setLevel(logging.WARNING)

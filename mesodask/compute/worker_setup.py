@@ -1,4 +1,4 @@
-"""What a worker process of this machine does first; Dask calls it in each, also in those that replace others."""
+"""What a worker process does first, here or in a job; Dask calls it in each, also in those that replace others."""
 
 import logging
 import signal
