@@ -48,8 +48,8 @@ def match_tracked_indices_across_sessions(
     server_root
         No longer has a meaning: the tree and the session's own folders are looked in.
     filter_neurons : bool
-        Count cells alone, as :func:`mesodask.compat.load_or_embed` does, whose rows are meant.
-        :func:`mesodask.compat.store_rows` turns these indices into rows of a session store.
+        Count cells alone, as :func:`mesodask.compat.meso.load_or_embed` does, whose rows are meant.
+        :func:`mesodask.compat.rows.store_rows` turns these indices into rows of a session store.
     sanity_check
         No longer has a meaning.
 

@@ -96,7 +96,7 @@ def run_cross_session_train_first_test_rest(
     cache_dir : path-like, optional
         Folder of all stores; ``<ONE.cache_dir>/meso`` by default.
     client, progress
-        As for :func:`mesodask.compat.neuron_dropping_curves_cached`.
+        As for :func:`mesodask.compat.decode.neuron_dropping_curves_cached`.
 
     Returns
     -------

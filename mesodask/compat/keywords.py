@@ -12,7 +12,7 @@ from mesodask.errors import SettingsError
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
-R = TypeVar("R")
+Result = TypeVar("Result")
 
 # keywords of several functions, and why they do nothing any more
 SERVER_ROOT = "cluster UIDs are looked for in roicat_root and in the session's own FOV folders"
@@ -21,7 +21,7 @@ CEILING_MODE = "the ceiling is the mean score of all neurons, which it always wa
 SHUFFLE_SEED = "every draw is keyed by the seed and what it is for, so no stream can run into another"
 
 
-def original(**without_meaning: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def original(**without_meaning: str) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
     """Give a function the manners of the original names.
 
     A keyword that it does not know is an error that names the nearest one. One that no longer has a meaning is taken,
@@ -41,12 +41,12 @@ def original(**without_meaning: str) -> Callable[[Callable[P, R]], Callable[P, R
     mesodask.errors.SettingsError: curve: no keyword 'cv_split'; did you mean 'cv_splits'? (X, cv_splits)
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
         signature = inspect.signature(function)
         known = list(signature.parameters)
 
         @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
             for name in kwargs:
                 if name not in known:
                     close = difflib.get_close_matches(name, known, n=1)

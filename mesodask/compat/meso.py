@@ -47,7 +47,7 @@ def load_or_embed(
     rerun : bool
         Build the session store again.
     filter_neurons : bool
-        Cells alone, which is what indices of :func:`mesodask.compat.match_tracked_indices_across_sessions` count.
+        Cells alone, as indices of :func:`mesodask.compat.chronic.match_tracked_indices_across_sessions` count them.
     one : One, path-like or None
         A ONE, a folder with ONE tables, or None for the user's default.
     cache_dir : path-like, optional
@@ -147,7 +147,7 @@ def plot_raster(
     show : bool
         Show the figure, where there is a display.
     one, cache_dir
-        As for :func:`mesodask.compat.load_or_embed`.
+        As for :func:`mesodask.compat.meso.load_or_embed`.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def plot_xyz(
     show : bool
         Show a new figure, where there is a display.
     one, cache_dir
-        As for :func:`mesodask.compat.load_or_embed`.
+        As for :func:`mesodask.compat.meso.load_or_embed`.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def store_rows(
     filter_neurons : bool
         As it was where the indices come from.
     one, cache_dir
-        As for :func:`mesodask.compat.load_or_embed`.
+        As for :func:`mesodask.compat.meso.load_or_embed`.
 
     Returns
     -------

@@ -35,7 +35,7 @@ def compute_sparseness(
 
     Different from the originals: a neuron's rate in a window is the mean over trials, not over all frames of all
     trials; what is below 0 after scaling counts as 0, as the measure is one of rates; windows without a frame, or that
-    reach beyond the recording, do not count; windows are those of :func:`mesodask.compat.get_win_times`.
+    reach beyond the recording, do not count; windows are those of :func:`mesodask.compat.win_times.get_win_times`.
 
     Parameters
     ----------
