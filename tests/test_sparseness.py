@@ -23,7 +23,6 @@ from mesodask import (
     population_sparseness,
     simulate_subject,
     sparseness,
-    summarize,
 )
 from mesodask import sessions as session_stores
 from mesodask.cli import main
@@ -181,11 +180,15 @@ def brute_force(session: xr.Dataset, rows: np.ndarray, scale: bool) -> dict[str,
 def test_tasks_give_what_brute_force_does(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: bool
 ) -> None:
-    """With bad frames, and a gap into which trials fall."""
+    """With bad frames, a gap into which trials fall, and one that only the second FOV has."""
     monkeypatch.setattr(population_sparseness, "NEURONS_A_TASK", 13)  # tasks within and across FOVs
     subject = simulate_subject(
         tmp_path / "gappy", n_days=1, n_trials=140, rois_per_fov=(20, 15), gap=8.0, bad_frames=0.02, seed=2
     )
+    file = subject.session_folder(subject.eids[0]) / "alf" / "FOV_01" / "mpci.badFrames.npy"
+    bad = np.load(file)
+    bad[500:540] = True
+    np.save(file, bad)
     result = sparseness(subject.eids, one=subject.one_dir, client=client, scale=scale).isel(session=0)
     session = load_or_embed(subject.eids[0], one=subject.one_dir, rastermap=False)
     rows = session_stores.neurons(session)
@@ -400,15 +403,18 @@ def test_what_cannot_be_drawn_is_said(result: xr.Dataset, options: dict, message
 # k* over days -------------------------------------------------------------------------------------------------
 
 
-def test_k_star_over_days(run: Run, tmp_path: Path) -> None:
-    summary = summarize(run())
-    star = summary["k_star"].values.copy()
-    star[0] = [4, np.nan, 16]
-    low, high = star * 0.5, star * 2.0
-    summary = summary.assign(
-        k_star=(("target", "session"), star), k_star_low=(("target", "session"), low),
-        k_star_high=(("target", "session"), high),
-    )  # fmt: skip
+def test_k_star_over_days(tmp_path: Path) -> None:
+    star = np.array([[4, np.nan, 16], [8, 8, 32]])
+    summary = xr.Dataset(
+        {
+            "k_star": (("target", "session"), star),
+            "k_star_low": (("target", "session"), star * 0.5),
+            "k_star_high": (("target", "session"), star * 2.0),
+            "status": (("target", "session"), [["done"] * 3, ["done"] * 3]),
+        },
+        {"target": ["choice", "block"], "date": ("session", ["2025-01-13", "2025-01-14", "2025-01-15"])},
+        {"subject": "S1", "n_shared": 64, "delta": 0.02, "run": "S1.zarr", "settings": {"R": 12}},
+    )
     figure = plot_k_star(summary, save=tmp_path / "k.pdf")
     panel = figure.axes[0]
     legend = panel.get_legend()
@@ -422,7 +428,7 @@ def test_k_star_over_days(run: Run, tmp_path: Path) -> None:
     assert len(crosses[0].get_xdata()) == 1
     assert panel.get_xlabel() == "day of the session"
     assert panel.get_ylabel() == "k* (neurons)"
-    assert f'"run": "{summary.attrs["run"]}"'.encode() in (tmp_path / "k.pdf").read_bytes()
+    assert b'"settings": {"R": 12}' in (tmp_path / "k.pdf").read_bytes()
 
 
 # the command line ---------------------------------------------------------------------------------------------
@@ -450,7 +456,8 @@ def test_commands(
 
 
 def test_plots_of_runs(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, figure = str(run().path), str(tmp_path / "x.png")
+    store = run(targets=("choice",), ks=(4,), R=3, n_label_shuffles=19)
+    path, figure = str(store.path), str(tmp_path / "x.png")
     for command in ([path, figure], ["ndc", path, "--save", figure], ["k-star", path, "--save", figure]):
         assert main(["plot", *command]) == 0, capsys.readouterr().err
         assert f"figure   {figure}" in capsys.readouterr().out
