@@ -47,8 +47,8 @@ def build_trial_features(
     A frame belongs to a window by the clock of the first FOV, and trials without a frame in their window are dropped,
     as in the originals. Different from them: rows are counted as in
     :func:`mesodask.compat.chronic.match_tracked_indices_across_sessions` (the originals took indices of cells for
-    indices of all ROIs); windows that reach beyond the recording, or touch a pause, are dropped and not cut; bad frames count as
-    missing; other trials are drawn for the balance.
+    indices of all ROIs); windows that reach beyond the recording, or touch a pause, are dropped and not cut; bad frames
+    count as missing; other trials are drawn for the balance.
 
     Parameters
     ----------
