@@ -7,10 +7,8 @@ names that ``import mesodask`` gives.
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import mesodask
-import mesodask.compat
 import mesodask.schema
 import mesodask.summary
 
@@ -64,6 +62,8 @@ NAMES = """# What `mesodask` gives
 Each of these is imported from `mesodask` itself.
 
 ```{eval-rst}
+.. currentmodule:: mesodask
+
 """
 MODULES = """# Modules
 
@@ -81,13 +81,13 @@ mesodask: `xarray.open_dataset(path, engine="zarr", group=group, consolidated=Fa
 END = "```\n"
 
 
-def _names(package: ModuleType, names: Iterable[str]) -> str:
-    """Document what a package passes on, as its own."""
-    entries = [f".. currentmodule:: {package.__name__}\n"]
-    for name in names:
-        kind = "autoclass" if isinstance(getattr(package, name), type) else "autofunction"
+def _names() -> str:
+    """Document the public names, in the order of the package's map."""
+    entries = []
+    for name in mesodask._HOME_OF:
+        kind = "autoclass" if isinstance(getattr(mesodask, name), type) else "autofunction"
         entries.append(f".. {kind}:: {name}\n")
-    return "\n".join(entries)
+    return NAMES + "\n".join(entries) + END
 
 
 def _stored() -> str:
@@ -118,22 +118,19 @@ def _table(name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> l
 def _modules() -> dict[str, str]:
     """Make a page for each public module, and the list of them."""
     found = pkgutil.walk_packages(mesodask.__path__, "mesodask.")
-    hidden = ("mesodask.cli", "mesodask.compat.")
-    names = sorted(m.name for m in found if "._" not in m.name and not m.name.startswith(hidden))
+    names = sorted(m.name for m in found if "._" not in m.name and not m.name.startswith("mesodask.cli"))
     titles = [name.removeprefix("mesodask.") for name in names]
     pages = {
         title: f"# {title}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{END}"
         for title, name in zip(titles, names, strict=True)
     }
-    pages["compat"] = pages["compat"].removesuffix(END) + "\n" + _names(mesodask.compat, mesodask.compat.__all__) + END
     return {"index": MODULES + "\n".join(titles) + "\n" + END, **pages}
 
 
 def _write_reference() -> None:
     folder = HERE / "reference"
     folder.mkdir(exist_ok=True)
-    names = NAMES + _names(mesodask, mesodask._HOME_OF) + END
-    pages = {"names": names, "stored": _stored(), **_modules()}
+    pages = {"names": _names(), "stored": _stored(), **_modules()}
     for name, text in pages.items():
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     for page in folder.glob("*.md"):

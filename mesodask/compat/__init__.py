@@ -8,9 +8,9 @@ A script that was written for them runs when its import lines are changed::
 
 Windows are read as they were (``sampling="frames"``), and the answers have the form they had: dictionaries, index
 arrays, plain payloads. Indices count the rows of ``load_or_embed(eid)["roi_signal"]``, that is, cells alone;
-:func:`mesodask.compat.store_rows` turns them into rows of a session store for the functions of mesodask itself. What
-was a fault of the originals is not kept: each docstring says what is different and why. A keyword that no longer has
-a meaning is taken, and a log line tells why; one that never was is an error that names the nearest.
+:func:`mesodask.compat.rows.store_rows` turns them into rows of a session store for the functions of mesodask itself.
+What was a fault of the originals is not kept: each docstring says what is different and why. A keyword that no longer
+has a meaning is taken, and a log line tells why; one that never was is an error that names the nearest.
 
 In addition every function that reads data takes ``one=`` (a ONE, a folder, or nothing for the user's default).
 """

@@ -65,7 +65,7 @@ def original_rows(session: xr.Dataset, *, filter_neurons: bool) -> np.ndarray:
 
 
 def session_rows(session: xr.Dataset, restrict: ArrayLike | None, *, filter_neurons: bool) -> np.ndarray:
-    """Rows of a session store that are meant by rows of the originals' table (:func:`mesodask.compat.store_rows`)."""
+    """Rows of a session store that are meant by rows of the originals' table (see ``store_rows``)."""
     table = original_rows(session, filter_neurons=filter_neurons)
     if restrict is None:
         return table
