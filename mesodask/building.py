@@ -36,8 +36,8 @@ import numpy as np
 import xarray as xr
 
 from mesodask import schema
-from mesodask.errors import LockedError, MesodaskError, TasksFailedError
-from mesodask.io import stores
+from mesodask.errors import LockedError, MesodaskError, StoreError, TasksFailedError
+from mesodask.io import cache, stores
 from mesodask.io.activity import Content, Rows, rows_across, write_rows
 from mesodask.io.lock import Lock
 from mesodask.io.shards import RowShards
@@ -172,11 +172,9 @@ class _Plan:
         self._may_wait = True
 
     def _begun(self, request: Request, wait: float) -> list[_Block]:
-        lock = Lock(
-            request.path.with_name(f".{request.path.name}.lock"), f"the store of session {request.name}", wait=wait
-        )
+        lock = Lock(cache.session_lock(request.path), f"the store of session {request.name}", wait=wait)
         try:
-            with contextlib.ExitStack() as scope:
+            with _files_told(request.path), contextlib.ExitStack() as scope:
                 try:
                     scope.enter_context(lock)
                 except LockedError:
@@ -196,6 +194,10 @@ class _Plan:
             self._finish(request.name)
         return site.blocks
 
+    def place(self, name: str) -> Path:
+        """Tell where a store that has been begun is being built."""
+        return self._sites[name].temporary
+
     def landed(self, name: str, start: int) -> None:
         """Note that a block is written; the last one of a store completes it."""
         site = self._sites.get(name)
@@ -208,7 +210,7 @@ class _Plan:
     def _finish(self, name: str) -> None:
         site = self._sites.pop(name)
         try:
-            with site.scope:
+            with _files_told(site.temporary), site.scope:
                 site.array.sweep()
                 stores.check_chunks(site.temporary)
                 stores.seal(site.temporary)
@@ -239,6 +241,18 @@ class _Plan:
         """Remove what is not whole."""
         while self._sites:
             self._sites.popitem()[1].give_up(TasksFailedError("interrupted"))
+
+
+@contextlib.contextmanager
+def _files_told(path: Path) -> Iterator[None]:
+    """Turn what the file system raises into an error of one session, so that it costs no other."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or path}: {error.strerror or error}; the store is not built. Make space, or see to the "
+            "permissions, and call again"
+        ) from error
 
 
 def _begin(request: Request, lock: Lock, scope: contextlib.ExitStack) -> _Site:
@@ -283,7 +297,8 @@ def _write_frame(path: Path, content: Content, n_frames: int) -> RowShards:
 def _run_here(plan: _Plan) -> None:
     for block in plan.blocks():
         try:
-            write_rows(*block.arguments)
+            with _files_told(plan.place(block.name)):
+                write_rows(*block.arguments)
         except MesodaskError as error:
             plan.failed(block.name, error)
         else:

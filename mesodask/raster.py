@@ -95,7 +95,7 @@ def raster_image(
         A mask over the ROIs (n_rois,), rows of the store, or Allen acronyms, as in :func:`mesodask.selection.masks`;
         all ROIs by default.
     interval : (float, float), "session" or None
-        See :func:`resolve_interval`.
+        See :func:`mesodask.raster.resolve_interval`.
     n_bands, n_columns : int
         Size of the picture; there are no more bands than ROIs.
     sort : bool
@@ -166,7 +166,7 @@ def wheel_velocity(session: xr.Dataset | str | Path, interval: Interval = None) 
     session : xarray.Dataset or path-like
         Session store.
     interval : (float, float), "session" or None
-        See :func:`resolve_interval`.
+        See :func:`mesodask.raster.resolve_interval`.
 
     Returns
     -------
@@ -202,9 +202,9 @@ def event_times(
     session : xarray.Dataset or path-like
         Session store.
     events : sequence of str
-        Of :data:`EVENTS`.
+        Of :data:`mesodask.raster.EVENTS`.
     interval : (float, float), "session" or None
-        See :func:`resolve_interval`.
+        See :func:`mesodask.raster.resolve_interval`.
 
     Raises
     ------

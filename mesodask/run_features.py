@@ -305,7 +305,7 @@ def pseudo_session(
 
 
 def fold_settings(settings: NdcSettings, eid: str, target: str, resample: int) -> dict[str, Any]:
-    """Arguments of :func:`mesodask.numerics.crossval.make_folds` for one resample; the same for all k and all nulls."""
+    """Arguments of :func:`mesodask.numerics.folds.make_folds` for one resample; the same for all k and all nulls."""
     return {
         "n_splits": settings.cv_splits,
         "seed": seeds.integer_seed(settings.seed, "folds", eid, target, resample),

@@ -266,7 +266,7 @@ def cut_blocks(
     grain : Grain
         Where pieces may be cut.
     seconds : float, optional
-        What is aimed at, :data:`SECONDS_PER_TASK` by default. A block takes from 0.4 to 1.4 times as long (the last
+        What is aimed at, ``SECONDS_PER_TASK`` by default. A block takes from 0.4 to 1.4 times as long (the last
         one may take less, and one that cannot be cut further, more).
 
     Yields

@@ -64,7 +64,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Matching:
-    """How the neurons of a run are found: arguments as for :func:`neuron_dropping_curves`."""
+    """How the neurons of a run are found: arguments as for :func:`mesodask.neuron_dropping_curves`."""
 
     infos: list[alf.SessionInfo]
     one: Any

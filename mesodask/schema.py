@@ -1,7 +1,7 @@
 """Every stored variable, declared once: dims, dtype, unit, meaning, and whether it may be missing.
 
 :func:`validate` holds a dataset against its declaration and raises where they differ, so that nothing is written or
-used that is not as DESIGN says. Numbers that change the layout on disk change :data:`SCHEMA_VERSION`.
+used that is not as DESIGN says. Numbers that change the layout on disk change ``SCHEMA_VERSION``.
 """
 
 from collections.abc import Mapping

@@ -90,7 +90,8 @@ def best_session_subsets(
     xarray.Dataset
         :data:`mesodask.schema.SESSION_SUBSETS`: ``member(size, session)``, ``n_shared(size)`` and ``gap(size)``, by
         how much another subset could be better at the most (0: proven best); for each session ``n_trials``,
-        ``n_neurons`` and the ``reason`` why it is left out. :func:`subset_eids` gives the eids of a size.
+        ``n_neurons`` and the ``reason`` why it is left out. :func:`mesodask.session_choice.subset_eids` gives the
+        eids of a size.
 
     Raises
     ------

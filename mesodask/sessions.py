@@ -85,8 +85,8 @@ def load_or_embed(
     collection : str, optional
         Where the trials and the wheel lie, e.g. ``alf/task_00``, if several collections hold biased blocks.
     rastermap : bool or "neurons"
-        Compute the Rastermap order (see :func:`order`) if the store has none of these rows: of all ROIs, of those
-        flagged as cells with the others behind them as they come, or, with False, none.
+        Compute the Rastermap order (see :func:`mesodask.sessions.order`) if the store has none of these rows: of all
+        ROIs, of those flagged as cells with the others behind them as they come, or, with False, none.
     rerun : bool
         Build the store again even if there is one.
     client : distributed.Client, optional
@@ -98,8 +98,8 @@ def load_or_embed(
     -------
     xarray.Dataset, or list of them
         The variables of :data:`mesodask.schema.SESSION`, opened lazily, for each session in the order given; see
-        :func:`trials`, :func:`wheel` and :func:`order` for the groups. The attribute ``gaps_s`` lists, for each FOV,
-        the times in s between which no usable frame was taken.
+        :func:`mesodask.sessions.trials`, ``wheel`` and ``order`` for the groups. The attribute ``gaps_s``
+        lists, for each FOV, the times in s between which no usable frame was taken.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def load_or_embed(
     errors = build_stores(requests, client=client, report=report)
     for given in [name for name in files if name not in errors]:
         try:
-            stores.remove_partial(folder / "data", paths[given].name)
+            stores.remove_partial(paths[given].parent, paths[given].name)
             _check_sources(files[given], paths[given], collection)
         except MesodaskError as error:
             errors[given] = error

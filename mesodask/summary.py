@@ -107,11 +107,12 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
     Returns
     -------
     xarray.Dataset
-        Dims target, session, k: the variables of :data:`CURVES`; dims target, session: those of :data:`SESSIONS`; dim
-        target: those of :data:`TARGET_NOTES` (see :func:`null_claim`). Each has its meaning as the attribute
-        ``long_name`` and its unit as ``units``. What is not computed, or is skipped, is NaN, and 0 where it is a
-        count. Attributes: ``subject, n_shared, n_resamples, metric, delta, run``, the run's ``settings``, and
-        ``decoder``, the name of a user's decoder with its ``decoder_identity``, both empty for the package's own.
+        Dims target, session, k: the variables of :data:`mesodask.summary.CURVES`; dims target, session: those of
+        :data:`mesodask.summary.SESSIONS`; dim target: those of :data:`mesodask.summary.TARGET_NOTES` (see
+        :func:`mesodask.summary.null_claim`). Each has its meaning as the attribute ``long_name`` and its unit as
+        ``units``. What is not computed, or is skipped, is NaN, and 0 where it is a count. Attributes: ``subject,
+        n_shared, n_resamples, metric, delta, run``, the run's ``settings``, and ``decoder``, the name of a user's
+        decoder with its ``decoder_identity``, both empty for the package's own.
 
     Notes
     -----
@@ -171,7 +172,7 @@ def k_star(run: RunStore | str | Path, *, delta: float | None = None) -> pd.Data
     pandas.DataFrame
         One row a target and session: ``date, ceiling, k_star, k_star_low, k_star_high, p_largest, q, status,
         null_valid``. k* is NaN while scores are missing at the largest k, and where the p-value there is above 0.05;
-        where the null is not valid (:func:`null_claim`), neither are p and k*, and q is NaN.
+        where the null is not valid (:func:`mesodask.summary.null_claim`), neither are p and k*, and q is NaN.
     """
     summary = summarize(run, delta=delta)
     columns = ["ceiling", "k_star", "k_star_low", "k_star_high", "p_largest", "q", "status", "null_valid"]

@@ -72,6 +72,14 @@ def test_the_second_is_refused_and_told_who_is_first(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file/run\.lock: the lock on the run cannot be written .*choose a folder"):
+        Lock(tmp_path / "file" / "run.lock", "the run").__enter__()
+    with pytest.raises(StoreError, match="cannot be written"):  # a name that no file system takes
+        Lock(tmp_path / ("x" * 300), "the run").__enter__()
+
+
 @pytest.mark.parametrize("reaped", [True, False])
 def test_a_killed_owner_is_succeeded_at_once(path: Path, reaped: bool, caplog: pytest.LogCaptureFixture) -> None:
     first = hold(path)

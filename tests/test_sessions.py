@@ -1,5 +1,6 @@
 """Session stores against the ALF files they come from."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import xarray as xr
 
 from mesodask import building, load_or_embed, schema, simulate_subject
 from mesodask import sessions as session_stores
-from mesodask.errors import SessionNotFoundError, SettingsError, StoreError
+from mesodask.errors import SessionNotFoundError, SessionsFailedError, SettingsError, StoreError
 from mesodask.io import alf
 from mesodask.io.alf import write_one_tables
 from mesodask.io.regions import describe_regions
+from mesodask.io.shards import RowShards
 from mesodask.simulate import SimulatedSubject
 
 
@@ -246,14 +248,23 @@ def test_store_of_another_schema_is_refused(copy: SimulatedSubject, monkeypatch:
         load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
 
 
-def test_a_failed_build_leaves_nothing(copy: SimulatedSubject, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
+def test_a_build_that_the_disk_refuses_leaves_nothing_and_costs_no_other(
+    copy: SimulatedSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(array: RowShards, *arguments: object) -> None:
+        if copy.eids[0] in str(array.path):
+            raise OSError(errno.ENOSPC, "No space left on device", "a/chunk")
+        write_rows(array, *arguments)  # type: ignore[arg-type]
 
+    write_rows = building.write_rows
     monkeypatch.setattr(building, "write_rows", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StoreError, match=r"a/chunk: No space left on device; the store is not built\. Make space"):
         load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
-    assert list((copy.one_dir / "meso" / "data").iterdir()) == []
+    data = copy.one_dir / "meso" / "data"
+    assert list(data.iterdir()) == []
+    with pytest.raises(SessionsFailedError, match="No space left"):
+        load_or_embed(copy.eids[:2], one=copy.one_dir, rastermap=False)
+    assert [path.stem for path in data.iterdir()] == [copy.eids[1]]
 
 
 def test_sessions_that_are_not_there(subject: SimulatedSubject, tmp_path: Path) -> None:

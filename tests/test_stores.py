@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -69,19 +70,25 @@ def test_building_replaces_in_one_step_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_orphans_of_killed_builds_are_swept(tmp_path: Path) -> None:
-    host = socket.gethostname()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = {
-        "orphan": f".a.zarr.{host}-{dead.pid}-0123abcd.partial",
-        "alive": f".a.zarr.{host}-{os.getpid()}-0123abcd.partial",
-        "elsewhere": f".a.zarr.another-host-{dead.pid}-0123abcd.partial",
-        "other store": f".b.zarr.{host}-{dead.pid}-0123abcd.partial",
+    alive = stores.partial_of(tmp_path / "a.zarr").name
+    orphan = alive.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
+    machine = alive.removeprefix(f".a.zarr.{socket.gethostname()}-").split("-")[0]
+    kept = {
+        "alive": alive,
+        "elsewhere": orphan.replace(socket.gethostname(), "another-host"),
+        "another container": orphan.replace(machine, "0123abcd"),
+        "other store": orphan.replace("a.zarr", "b.zarr"),
     }
-    for name in names.values():
+    old = orphan.replace(machine, "4567abcd")  # before a reboot, or on a host that is no more
+    for name in (orphan, old, *kept.values()):
         (tmp_path / name).mkdir()
+    long_ago = time.time() - 3 * 86400
+    os.utime(tmp_path / old, (long_ago, long_ago))
+    os.utime(tmp_path / alive, (long_ago, long_ago))
     stores.remove_partial(tmp_path, "a.zarr")
-    assert {p.name for p in tmp_path.iterdir()} == set(names.values()) - {names["orphan"]}
+    assert {p.name for p in tmp_path.iterdir()} == set(kept.values())
 
 
 def test_a_store_that_another_process_finished_first_is_kept(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import click
 import platformdirs
 
 from mesodask.cli import options
+from mesodask.cli.contents import list_contents, rm
 from mesodask.cli.mirror import mirror
 from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.plot import plot
@@ -121,4 +122,4 @@ def _workers(n: int | None) -> AbstractContextManager[Any]:
     return local_client(n)
 
 
-ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, sparseness, plot)
+ALL = (demo, simulate, mirror, embed, track, ndc, pairs, status, summary, sparseness, plot, list_contents, rm)

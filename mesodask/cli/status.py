@@ -37,7 +37,7 @@ def status(run: str | None, one: Path | None, cache_dir: Path | None, quick: boo
     from mesodask.status import run_status
 
     if run is None:
-        _list_runs(_folder(one, cache_dir), as_json)
+        list_runs(cache_folder_of(one, cache_dir), as_json)
         return
     found = run_status(find_run(run, one, cache_dir), quick=quick)
     click.echo(json.dumps(found.plain(), indent=2) if as_json else in_words(found))
@@ -85,7 +85,7 @@ def find_run(name: str, one: Path | None, cache_dir: Path | None) -> Path:
     path = Path(name).expanduser()
     if RunStore(path).exists() or (len(path.parts) > 1 and one is None and cache_dir is None):
         return path  # where no run is, the error says so; a path is not looked for in the cache folder
-    folder = _folder(one, cache_dir)
+    folder = cache_folder_of(one, cache_dir)
     runs = find_runs(folder)
     exact = [run for run in runs if name in (run.name, run.stem)]
     matching = exact or [run for run in runs if run.name.startswith(name)]
@@ -96,7 +96,7 @@ def find_run(name: str, one: Path | None, cache_dir: Path | None) -> Path:
     raise SettingsError(f"{name}: {problem} in {cache.decoding_folder(folder)}; there are\n{listing}")
 
 
-def _folder(one: Path | None, cache_dir: Path | None) -> Path:
+def cache_folder_of(one: Path | None, cache_dir: Path | None) -> Path:
     """Give the cache folder; a ONE is asked for it only where neither folder is named."""
     if cache_dir is not None or one is not None:
         return cache.cache_folder(cache_dir if cache_dir is not None else Path(str(one)).expanduser() / "meso")
@@ -105,7 +105,8 @@ def _folder(one: Path | None, cache_dir: Path | None) -> Path:
     return cache.cache_folder(None, alf.connect(None))
 
 
-def _list_runs(folder: Path, as_json: bool) -> None:
+def list_runs(folder: Path, as_json: bool) -> None:
+    """Print a line a run of a cache folder, and how far it is."""
     from mesodask.status import find_runs, run_status
 
     runs = find_runs(folder)

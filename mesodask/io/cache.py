@@ -31,7 +31,27 @@ def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
 
 def session_store(folder: Path, eid: str, signal: str | None = None) -> Path:
     """Path of a session's store; a signal that was asked for by name has a store of its own name."""
-    return folder / "data" / (f"{eid}.zarr" if signal is None else f"{eid}_{signal}.zarr")
+    return session_folder(folder) / (f"{eid}.zarr" if signal is None else f"{eid}_{signal}.zarr")
+
+
+def session_folder(folder: Path) -> Path:
+    """Folder of the stores of sessions."""
+    return folder / "data"
+
+
+def session_lock(store: Path) -> Path:
+    """Lock file of whoever builds a session's store."""
+    return store.with_name(f".{store.name}.lock")
+
+
+def run_lock(store: Path) -> Path:
+    """Lock file of a run's driver."""
+    return store.with_suffix(".lock")
+
+
+def run_failures(store: Path) -> Path:
+    """File in which a run's driver notes tasks that failed for good, one JSON object a line."""
+    return store.with_suffix(".failures.jsonl")
 
 
 def decoding_folder(folder: Path) -> Path:

@@ -36,7 +36,7 @@ class Fov:
     name : str
         ``FOV_XX``.
     signal : tuple of numpy.ndarray, each (n_rois, n_frames)
-        Memory maps of :data:`SIGNAL_FILES`; of two, the second is subtracted ``NEUROPIL_FACTOR`` times.
+        Memory maps of ``SIGNAL_FILES``; of two, the second is subtracted ``NEUROPIL_FACTOR`` times.
     times : numpy.ndarray, (n_frames,) float64
         Frame times on the session clock, s.
     bad_frame : numpy.ndarray, (n_frames,) bool

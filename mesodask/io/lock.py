@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mesodask.errors import LockedError, StoreError
+from mesodask.io.processes import process_is_gone, process_start, this_machine
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,10 @@ class Lock:
         self.succeeded = False
 
     def __enter__(self) -> "Lock":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
         deadline = time.monotonic() + self._wait
         told = False
         while not self._create():
@@ -186,12 +190,14 @@ class Lock:
             descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
+        except OSError as error:  # a read-only file system, a folder that is another's
+            raise self._unwritable(error) from error
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
         except OSError as error:  # a full disk
             self.path.unlink(missing_ok=True)
-            raise StoreError(f"{self.path}: the lock on {self.what} cannot be written ({error.strerror})") from error
+            raise self._unwritable(error) from error
         self._content, self._token, self._last_beat = content, owner.token, time.monotonic()
         return True
 
@@ -224,6 +230,12 @@ class Lock:
         while not self._released.wait(self._heartbeat):
             with contextlib.suppress(OSError):  # a file system that is away for a moment; check() tells the rest
                 self._beat()
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self.path}: the lock on {self.what} cannot be written ({error.strerror}). Make space, or choose a "
+            "folder that you may write to"
+        )
 
     def _refusal(self, holder: str) -> str:
         return (
@@ -305,9 +317,9 @@ def _file_system_now(folder: Path) -> float:
 def _this_process() -> Owner:
     return Owner(
         host=socket.gethostname(),
-        machine=_machine(),
+        machine=this_machine(),
         pid=os.getpid(),
-        started=_process_start(os.getpid()) or "",
+        started=process_start(os.getpid()) or "",
         since=time.time(),
         job=os.environ.get("SLURM_JOB_ID", ""),
         cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
@@ -322,51 +334,9 @@ def _is_gone(owner: Owner | None, age: float, stale_after: float) -> bool:
         return True
     if owner is None:
         return False
-    if (owner.host, owner.machine) == (socket.gethostname(), _machine()):
-        return _process_is_gone(owner.pid, owner.started)
+    if (owner.host, owner.machine) == (socket.gethostname(), this_machine()):
+        return process_is_gone(owner.pid, owner.started)
     return bool(owner.job) and _job_is_gone(owner)
-
-
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # macOS
-        return ""
-
-
-def _process_is_gone(pid: int, started: str) -> bool:
-    """Tell whether a process of this machine has ended; what cannot be told is no."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # it lives, and is another user's
-    now = _process_start(pid)
-    return now is not None and now != started
-
-
-def _process_start(pid: int) -> str | None:
-    """When a process started, "ended" for a zombie; None where that cannot be seen."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
-        return "ended" if fields[0] in "ZX" else fields[19]
-    except OSError:
-        if Path("/proc/self").exists():  # another user's, on a machine that hides those
-            return None
-        return _process_start_by_psutil(pid)
-
-
-def _process_start_by_psutil(pid: int) -> str | None:
-    """Do the same on macOS."""
-    import psutil  # type: ignore[import-untyped]
-
-    try:
-        process = psutil.Process(pid)
-        return "ended" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-    except psutil.Error:
-        return None
 
 
 def _job_is_gone(owner: Owner) -> bool:

@@ -26,11 +26,13 @@ from xarray.core import indexing
 from zarr.codecs import ZstdCodec
 
 from mesodask.errors import MesodaskError, StoreError
+from mesodask.io.processes import process_is_gone, this_machine
 from mesodask.io.shards import LazyRows, RowShards
 from mesodask.schema import Schema, validate
 
 ZSTD_LEVEL = 3
 PARTIAL = ".partial"
+ABANDONED_AFTER = 2 * 86400.0  # s, where the process that builds something cannot be seen
 SEAL = "seal"  # attribute of a sealed group
 Chunks = Mapping[str, int]
 
@@ -50,7 +52,7 @@ def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
-        A new folder beside it, ``.<name>.<host>-<pid>-<token>.partial``; it is removed if the block raises.
+        A new folder beside it, ``.<name>.<host>-<machine>-<pid>-<token>.partial``; it is removed if the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = partial_of(path)
@@ -72,7 +74,13 @@ def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 def partial_of(path: Path) -> Path:
     """Name something beside a store or file for what is half built or half removed; it tells whose it is."""
-    return path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
+    return path.parent / f".{path.name}.{_here()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
+
+
+def _here() -> str:
+    """Name the machine, as the part of a partial's name that tells whether its process can be seen from here."""
+    machine = hashlib.blake2b(this_machine().encode(), digest_size=4).hexdigest()
+    return f"{socket.gethostname()}-{machine}"
 
 
 def create_array(
@@ -364,8 +372,7 @@ def remove_partial(folder: Path, name: str, *, locked: bool = False) -> None:
         This process holds the lock on it: whoever builds it has lost the right to, and everything goes.
     """
     for partial in folder.glob(f".{name}.*{PARTIAL}"):
-        host, pid, _ = partial.name.removeprefix(f".{name}.").rsplit("-", 2)
-        if locked or (host == socket.gethostname() and not _is_alive(int(pid))):
+        if locked or _is_abandoned(partial, name):
             for _ in range(5):  # workers of a killed driver may still write into it for a moment
                 if partial.is_dir():
                     shutil.rmtree(partial, ignore_errors=True)
@@ -376,14 +383,14 @@ def remove_partial(folder: Path, name: str, *, locked: bool = False) -> None:
                 time.sleep(0.05)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it lives, and is another user's
-        return True
-    return True
+def _is_abandoned(partial: Path, name: str) -> bool:
+    """Tell whether the process that was building this is gone; of another machine's, or boot's, by its age."""
+    where, pid, _ = partial.name.removeprefix(f".{name}.").rsplit("-", 2)
+    if where == _here():
+        return process_is_gone(int(pid))
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - partial.stat().st_mtime > ABANDONED_AFTER
+    return False
 
 
 def remove_group(path: Path, group: str) -> None:

@@ -168,7 +168,7 @@ class Reader:
     timeout : (float, float)
         Longest wait for a connection and for the next bytes, in s.
     backoff : float
-        Wait before the first retry, in s; each further one waits twice as long, up to :data:`LONGEST_WAIT`, and never
+        Wait before the first retry, in s; each further one waits twice as long, up to ``LONGEST_WAIT``, and never
         less than the server's ``Retry-After`` up to the same.
     stop : threading.Event
         Ends waits and reading, with a :class:`FetchError`.

@@ -8,9 +8,9 @@ liblinear
 is minimised for all label columns together. With the decisions f = U w and the pull g_i = s_i / (1 + exp(s_i f_i)) the
 optimum is where ``w = U' g``. Hence w = U' a with one coefficient a trial, and f = K a with K = U U': where there are
 at least half as many features as trials the solver works on (a, f), at one product with a trials x trials matrix an
-iteration, else on w, rotated. The Hessian I + U' diag(q) U, q = |g| (1 - |g|), differs between columns only by q; with
-one number c for q it becomes the preconditioner that all share, factored once: ``P = (I + c U'U)^-1`` for w, and for f
-``N = U P U' = (I - (I + c K)^-1) / c``. Where the kernel reaches most of the trial space, N is close to its mean
+iteration, else on w, rotated. The Hessian I + U' diag(q) U, ``q = |g| (1 - |g|)``, differs between columns only by q;
+with one number c for q it becomes the preconditioner that all share, factored once: ``P = (I + c U'U)^-1`` for w, and
+for f ``N = U P U' = (I - (I + c K)^-1) / c``. Where the kernel reaches most of the trial space, N is close to its mean
 diagonal nu times the identity, and what a trial's own q_i lacks of c or exceeds it by is made good beside the product:
 
 .. math:: (N^{-1} + \mathrm{diag}(q - c))^{-1} \approx N\, \mathrm{diag}(1 / (1 + \nu (q_i - c)))

@@ -202,13 +202,12 @@ def null_labels(
 ) -> Labels:
     """Draw null labels, one vector for each absolute shuffle index.
 
-    - ``permute``: the labels in random order. - ``circular``: the labels shifted in time, around the end, by
-    element s of a keyed permutation of 1..n-1 for
+    - ``permute``: the labels in random order.
+    - ``circular``: the labels shifted in time, around the end, by element s of a keyed permutation of 1..n-1 for
       shuffle s: never by 0, and never twice by the same.
-    - ``blockwise``: the labels in random order within each run of trials of the same block. -
-    ``pseudosession``: the labels of the same trials in a simulated session, drawn again, up to 100 times,
-    until
-      the smaller class holds 40 % and every fold has both classes.
+    - ``blockwise``: the labels in random order within each run of trials of the same block.
+    - ``pseudosession``: the labels of the same trials in a simulated session, drawn again, up to 100 times, until the
+      smaller class holds 40 % and every fold has both classes.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """A synthetic subject in true ALF layout, with its ground truth.
 
-:func:`simulate_subject` does everything; the modules below are its parts, in the order of the work:
+:func:`mesodask.simulate_subject` does everything; the modules below are its parts, in the order of the work:
 ``recipe`` (settings), ``behavior`` and ``wheel``, ``anatomy`` and ``neurons``, ``activity``, ``alf_writer``,
 ``truth``.
 """

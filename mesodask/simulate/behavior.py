@@ -47,7 +47,7 @@ class Behavior:
     Attributes
     ----------
     trials : pandas.DataFrame
-        One row a trial with the columns :data:`TABLE_COLUMNS` and :data:`ATTRIBUTE_COLUMNS`; times in s.
+        One row a trial with the columns ``TABLE_COLUMNS`` and ``ATTRIBUTE_COLUMNS``; times in s.
     side : ndarray of int64, shape (n_trials,)
         Where the stimulus was assigned, +1 right, -1 left.
     movement_times : ndarray of float64, shape (n_trials,)

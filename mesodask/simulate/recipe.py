@@ -24,7 +24,7 @@ REAL_N_TRIALS = 522
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a simulated subject; :func:`mesodask.simulate.simulate_subject` says what each one is.
+    """Settings of a simulated subject; :func:`mesodask.simulate_subject` says what each one is.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def complete_fractions(fractions: Mapping[str, float] | None) -> tuple[float, ...]:
-    """Put fractions of coding neurons in the order of :data:`TARGETS`.
+    """Put fractions of coding neurons in the order of ``TARGETS``.
 
     Parameters
     ----------

@@ -157,7 +157,7 @@ def simulate_subject(
     n_days : int
         Number of sessions.
     rois_per_fov : sequence of int
-        ROIs of each field of view; :data:`REAL_FOV_SIZES` are those of a real session.
+        ROIs of each field of view; ``REAL_FOV_SIZES`` are those of a real session.
     n_trials : int
         Trials a session; not used with `trials`.
     n_frames : int

@@ -1,0 +1,136 @@
+"""What a cache folder holds, and what may be removed of it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mesodask import load_or_embed, neuron_dropping_curves
+from mesodask.cli import main
+from mesodask.io import cache, contents
+from mesodask.io.lock import Lock
+from mesodask.io.runstore import RunStore
+from mesodask.simulate import SimulatedSubject
+
+SMALL = {"targets": ("choice",), "ks": (8,), "R": 2, "n_label_shuffles": 0}
+
+
+@pytest.fixture(scope="module")
+def filled(subject: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with two sessions, one of them in a second signal, and a run."""
+    folder = tmp_path_factory.mktemp("cache")
+    where = {"one": subject.one_dir, "cache_dir": folder}
+    load_or_embed(subject.eids[1], signal="fluorescence", rastermap=False, **where)
+    neuron_dropping_curves(subject.eids[:2], roicat_root=subject.roicat_root, **where, **SMALL)
+    return folder
+
+
+@pytest.fixture
+def folder(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(filled, tmp_path / "cache"))
+
+
+def mesodask(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*")}
+
+
+def test_sessions_are_listed_by_date_with_their_size(
+    subject: SimulatedSubject, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = cache.session_folder(folder) / "broken.zarr"
+    broken.mkdir()
+    (broken / "zarr.json").write_text("{")
+    found = contents.list_sessions(folder)
+    dates = [date.isoformat() for date in subject.dates]
+    assert [(one.eid, one.date) for one in found if not one.problem] == [
+        (subject.eids[0], dates[0]), (subject.eids[1], dates[1]), (subject.eids[1], dates[1])
+    ]  # fmt: skip
+    for one in found:
+        assert one.n_bytes == sum(f.stat().st_size for f in one.path.rglob("*") if f.is_file())
+    assert [one.path for one in found if one.problem] == [broken]
+    status, out, _ = mesodask(capsys, "list", "sessions", "--cache-dir", folder)
+    assert status == 0
+    assert f"{subject.eids[0]}  {subject.subject}/{dates[0]}/001" in out
+    assert "  fluorescence\n" in out
+    assert str(broken) in out
+    listed = json.loads(mesodask(capsys, "list", "sessions", "--cache-dir", folder, "--json")[1])
+    assert [entry["eid"] for entry in listed] == [one.eid for one in found]
+    assert "no sessions" in mesodask(capsys, "list", "sessions", "--cache-dir", folder / "nowhere")[1]
+    only = contents.list_sessions(folder, "SP999")
+    assert [one.path for one in only] == [broken]
+
+
+def test_runs_are_listed_as_status_lists_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = mesodask(capsys, "list", "runs", "--cache-dir", folder)
+    assert listed == mesodask(capsys, "status", "--cache-dir", folder)
+    assert "finished   100%" in listed[1]
+
+
+def answering(answer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mesodask", *arguments]
+    return subprocess.run(command, input=answer, capture_output=True, text=True, check=True)
+
+
+def test_a_session_goes_with_all_its_stores_and_nothing_else_does(subject: SimulatedSubject, folder: Path) -> None:
+    before = files(folder)
+    told = answering("n\n", "rm", subject.eids[1], "--cache-dir", str(folder))
+    assert (told.stdout, files(folder)) == ("", before)
+    assert "Remove 2 stores?" in told.stderr
+    assert "Nothing was removed." in told.stderr
+    told = answering("y\n", "rm", subject.eids[1], "--cache-dir", str(folder))
+    assert told.stdout.count("removed") == 2
+    assert files(folder) == {path for path in before if subject.eids[1] not in str(path) or "decoding" in str(path)}
+
+
+def test_a_run_goes_with_its_failures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = next(cache.decoding_folder(folder).glob("*.zarr"))
+    failures = RunStore(run).failures_file
+    failures.write_text("{}\n")
+    status, out, _ = mesodask(capsys, "rm", run.stem[:12], "--cache-dir", folder, "--yes")
+    assert (status, out) == (0, f"removed  {run}\n")
+    assert list(cache.decoding_folder(folder).iterdir()) == []
+
+
+def test_what_is_being_written_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = next(cache.decoding_folder(folder).glob("*.zarr"))
+    with Lock(RunStore(run).lock_file, "the run"):
+        status, _, err = mesodask(capsys, "rm", run.stem, "--cache-dir", folder, "--yes")
+    assert status != 0
+    assert f"process {os.getpid()} " in err
+    assert run.is_dir()
+
+
+def test_nothing_outside_the_cache_is_removed(
+    subject: SimulatedSubject, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = next(cache.decoding_folder(folder).glob("*.zarr"))
+    outside = Path(shutil.copytree(run, tmp_path / "outside.zarr"))
+    linked = cache.decoding_folder(folder) / "linked.zarr"
+    linked.symlink_to(outside)
+    (folder / "elsewhere").symlink_to(tmp_path)
+    before = files(tmp_path)
+    through = folder / "decoding" / ".." / ".." / "outside.zarr"
+    for name in (outside, "linked", folder / "elsewhere" / "outside.zarr", through):
+        status, _, err = mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")
+        assert status == 2, name
+        assert "link" in err or "does not lie in the cache folder" in err
+    for name in ("*", "", subject.eids[0][:4], "nothing"):
+        assert mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")[0] == 2
+    assert files(tmp_path) == before
+    # a link within a store is removed, and not what it leads to
+    (run / "link").symlink_to(outside)
+    assert mesodask(capsys, "rm", run.stem, "--cache-dir", folder, "--yes")[0] == 0
+    assert not run.exists()
+    assert {path for path in files(tmp_path) if path.parts[0] == "outside.zarr"} == {
+        path for path in before if path.parts[0] == "outside.zarr"
+    }
