@@ -95,7 +95,7 @@ def raster_image(
         A mask over the ROIs (n_rois,), rows of the store, or Allen acronyms, as in :func:`mesodask.selection.masks`;
         all ROIs by default.
     interval : (float, float), "session" or None
-        See :func:`resolve_interval`.
+        See :func:`mesodask.raster.resolve_interval`.
     n_bands, n_columns : int
         Size of the picture; there are no more bands than ROIs.
     sort : bool
@@ -166,7 +166,7 @@ def wheel_velocity(session: xr.Dataset | str | Path, interval: Interval = None) 
     session : xarray.Dataset or path-like
         Session store.
     interval : (float, float), "session" or None
-        See :func:`resolve_interval`.
+        See :func:`mesodask.raster.resolve_interval`.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def event_times(
     events : sequence of str
         Of ``EVENTS``.
     interval : (float, float), "session" or None
-        See :func:`resolve_interval`.
+        See :func:`mesodask.raster.resolve_interval`.
 
     Raises
     ------

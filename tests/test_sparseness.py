@@ -180,12 +180,12 @@ def brute_force(session: xr.Dataset, rows: np.ndarray, scale: bool) -> dict[str,
 def test_tasks_give_what_brute_force_does(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: bool
 ) -> None:
-    """With bad frames, a gap into which trials fall, and one that only the second FOV has."""
+    """With bad frames, a gap into which trials fall, and one that only the first FOV has."""
     monkeypatch.setattr(population_sparseness, "NEURONS_A_TASK", 13)  # tasks within and across FOVs
     subject = simulate_subject(
         tmp_path / "gappy", n_days=1, n_trials=140, rois_per_fov=(20, 15), gap=8.0, bad_frames=0.02, seed=2
     )
-    file = subject.session_folder(subject.eids[0]) / "alf" / "FOV_01" / "mpci.badFrames.npy"
+    file = subject.session_folder(subject.eids[0]) / "alf" / "FOV_00" / "mpci.badFrames.npy"
     bad = np.load(file)
     bad[500:540] = True
     np.save(file, bad)

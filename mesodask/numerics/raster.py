@@ -66,7 +66,7 @@ def add_traces(
     clock : FrameClock
         That of the FOV.
     columns : (first, stop)
-        From :func:`frames_of_columns`.
+        From :func:`mesodask.numerics.raster.frames_of_columns`.
     scale : (offset, gain), each (n_rois,)
         From :func:`mesodask.numerics.scaling.percentile_scale`.
     band : numpy.ndarray, (n_rois,) int
