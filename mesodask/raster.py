@@ -202,7 +202,7 @@ def event_times(
     session : xarray.Dataset or path-like
         Session store.
     events : sequence of str
-        Of ``EVENTS``.
+        Of stimulus, movement, feedback.
     interval : (float, float), "session" or None
         See :func:`mesodask.raster.resolve_interval`.
 
