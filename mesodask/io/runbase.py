@@ -19,7 +19,7 @@ import xarray as xr
 import zarr
 
 from mesodask.errors import StoreError
-from mesodask.io import stores
+from mesodask.io import cache, stores
 from mesodask.io.lock import Lock
 from mesodask.io.target_store import building_group, naming_damage
 from mesodask.schema import FEATURES, SCHEMA_VERSION, TRACKED, validate
@@ -68,7 +68,7 @@ class RunBase(ABC):
     @property
     def lock_file(self) -> Path:
         """The lock of the run's driver."""
-        return self.path.with_suffix(".lock")
+        return cache.run_lock(self.path)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -165,7 +165,7 @@ class RunBase(ABC):
     @property
     def failures_file(self) -> Path:
         """Where tasks that failed for good are noted, one JSON object a line."""
-        return self.path.with_suffix(".failures.jsonl")
+        return cache.run_failures(self.path)
 
     def note_failure(self, record: Mapping[str, Any]) -> None:
         """Append what is known of a failed task to the failures file."""
