@@ -9,8 +9,10 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
@@ -21,6 +23,7 @@ from distributed import Client
 from runs import SMALL
 
 from mesodask import neuron_dropping_curves, start_cluster
+from mesodask.compute import dashboard
 from mesodask.compute import slurm as slurm_workers
 from mesodask.compute.cluster import how_to_watch, scheduler_file
 from mesodask.errors import ClusterError
@@ -125,6 +128,11 @@ def disturbed(subject: SimulatedSubject, sessions: list[xr.Dataset], tmp_path: P
 # whole runs -------------------------------------------------------------------------------------------------------
 
 
+def told_runs(dask_scheduler: Any) -> dict[str, str]:
+    """Give the runs that the live page knows, and how they stand."""
+    return {path: run.state for path, run in dask_scheduler.plugins[dashboard.PLUGIN].board.runs.items()}
+
+
 def test_a_run_and_a_job_cancelled_in_the_middle(disturbed: Disturbed, expected: dict[str, xr.Dataset]) -> None:
     """The job is replaced, and what its worker had is computed again."""
     with start_cluster("box") as client:
@@ -137,6 +145,11 @@ def test_a_run_and_a_job_cancelled_in_the_middle(disturbed: Disturbed, expected:
             until(lambda: len(set(queue()) - first) == 1)
 
         store = disturbed(client, cancel)
+        page = dashboard.install(client)
+        assert page is not None
+        with urllib.request.urlopen(page, timeout=20) as answer:
+            assert b"mesodask" in answer.read().lower()
+        assert client.run_on_scheduler(told_runs) == {str(store.path): "finished"}
     same_scores(store, expected)
 
 
