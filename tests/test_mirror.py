@@ -39,7 +39,7 @@ from roicat_server import (
 from mesodask import simulate_subject, track_neurons
 from mesodask.cli import main
 from mesodask.errors import AccessError, SessionNotFoundError, SettingsError
-from mesodask.io import mirror, web
+from mesodask.io import mirror, stores, web
 from mesodask.io.mirror import MirrorSummary, mirror_cluster_uids
 from mesodask.io.places import Place, child_names
 from mesodask.io.roicat import CLUSTER_FILE, read_uids
@@ -672,8 +672,8 @@ def test_a_kill_leaves_whole_files_only(
     # what a kill in the middle of writing would have left
     folder = (to / "ROICaT/SP072" / VICTIM).parent
     folder.mkdir(exist_ok=True)
-    host = os.uname().nodename
-    (folder / f".{CLUSTER_FILE}.{host}-{running.pid}-0123abcd.partial").write_text("half")
+    ours = stores.partial_of(folder / CLUSTER_FILE)
+    ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{running.pid}-")).write_text("half")
     site.faults.clear()
     summary = copy(site, to)
     assert (summary.copied, summary.kept) == (1, N_FILES - 1)
