@@ -277,7 +277,7 @@ with test_survival.threads() as client:
     while True:
         try:
             with survival_driver.noting(Path(log)):
-                store = survival_driver.neuron_dropping_curves(
+                store = survival_driver.mesodask.neuron_dropping_curves(
                     subject.eids, one=subject.one_dir, roicat_root=subject.roicat_root, cache_dir=cache,
                     client=client, **json.loads(settings))
             break
