@@ -215,7 +215,7 @@ def test_regions_narrow_every_session(
               for s, rows in zip(sessions, tracked["roi"].values, strict=True)]  # fmt: skip
     expected = kept(tracked, np.all(inside, axis=0))
     assert 0 < expected.sizes["neuron"] < tracked.sizes["neuron"]
-    xr.testing.assert_identical(narrowed(subject, neurons), expected)
+    xr.testing.assert_identical(narrowed(subject, neurons), expected.assign_attrs(neurons=",".join(sorted(wanted))))
 
 
 def test_masks_and_rows_narrow_their_session(subject: SimulatedSubject, tracked: xr.Dataset) -> None:
@@ -226,9 +226,9 @@ def test_masks_and_rows_narrow_their_session(subject: SimulatedSubject, tracked:
     roi = tracked["roi"].values
     expected = kept(tracked, mask[roi[0]] & np.isin(roi[2], rows))
     assert 0 < expected.sizes["neuron"] < tracked.sizes["neuron"]
-    xr.testing.assert_identical(narrowed(subject, {first: mask, last: rows}), expected)
+    xr.testing.assert_identical(narrowed(subject, {first: mask, last: rows}), expected.assign_attrs(neurons="given"))
     both = {first: xr.DataArray(mask), last: [*rows.tolist(), int(rows[0])], subject.eids[1]: None}
-    xr.testing.assert_identical(narrowed(subject, both), expected)
+    xr.testing.assert_identical(narrowed(subject, both), expected.assign_attrs(neurons="given"))
     assert narrowed(subject, {first: np.zeros(120, dtype=bool)}).sizes["neuron"] == 0
     assert narrowed(subject, {first: []}).sizes["neuron"] == 0
 
@@ -322,6 +322,7 @@ def test_one_session_alone_narrowed(sessions: list[xr.Dataset]) -> None:
     cells, visual = session["is_neuron"].values, session["region"].values == "VISp"
     by_region, by_mask = all_neurons(session, neurons="VISp"), all_neurons(session, neurons=visual)
     assert sorted(by_region["roi"].values[0]) == np.flatnonzero(cells & visual).tolist()
+    assert (by_region.attrs.pop("neurons"), by_mask.attrs.pop("neurons")) == ("VISp", "given")
     xr.testing.assert_identical(by_region, by_mask)
     rows = [3, 5, 100]
     assert sorted(all_neurons(session, neurons=rows, neurons_only=False)["roi"].values[0]) == rows

@@ -28,7 +28,7 @@ SHOWN = {"inter_trial": "pause", "quiescence": "quiet", "motor_init": "before mo
 @options.rerun
 @options.figure
 @click.option(
-    "--kind", type=click.Choice(["windows", "trials", "distributions"]), default="windows", show_default=True,
+    "--kind", "shown", type=click.Choice(["windows", "trials", "distributions"]), default="windows", show_default=True,
     help="Which figure.",
 )  # fmt: skip
 @options.cluster_options
@@ -41,7 +41,7 @@ def sparseness(
     neurons: tuple[str, ...] | None,
     unscaled: bool,
     figure: Path | None,
-    kind: Any,
+    shown: Any,
     cluster: options.Cluster,
     **how: Any,
 ) -> None:
@@ -69,7 +69,7 @@ def sparseness(
     if figure is not None:
         from mesodask.figures import plot_sparseness
 
-        plot_sparseness(result, kind=kind, save=figure)
+        plot_sparseness(result, kind=shown, save=figure)
         click.echo(f"figure   {figure}")
 
 
