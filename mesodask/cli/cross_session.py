@@ -83,12 +83,10 @@ def cross_session(
     from mesodask.summary_tables import write_table
 
     options.check_which(eids, subject)
-    if figure is not None:
-        from mesodask.figures.saving import checked_file
-
-        checked_file(figure)  # before hours of work, not after
+    options.check_figure(figure)
     arguments = {"one": alf.connect(one), "cache_dir": cache_dir, "roicat_root": roicat_root,
-                 "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun, **ndc.given(settings)}  # fmt: skip
+                 "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun,
+                 **options.given(settings)}  # fmt: skip
     sessions = subject or list(eids)
     if dry_run:
         click.echo(compute(sessions, dry_run=True, **arguments))

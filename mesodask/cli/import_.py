@@ -36,10 +36,7 @@ def import_originals(
     from mesodask.imported import find_originals
 
     files = find_originals(path) if path.is_dir() else [path]
-    if figure is not None:
-        from mesodask.figures.saving import checked_file
-
-        checked_file(figure)
+    options.check_figure(figure)
     outcomes = _import_all(files, one, cache_dir, alone=not path.is_dir(), **how)
     click.echo(json.dumps(outcomes, indent=2) if as_json else _in_words(outcomes, path))
     if figure is not None:

@@ -39,11 +39,6 @@ settings = options.many(
 dry_run = click.option("--dry-run", is_flag=True, help="Compute and write nothing; tell what it would cost.")
 
 
-def given(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what was not typed, so that the settings' own defaults hold."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
 @click.command()
 @options.which
 @options.where
@@ -78,14 +73,12 @@ def ndc(
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.summary import summarize
 
-    if figure is not None:
-        from mesodask.figures.saving import checked_file
-
-        checked_file(figure)  # before hours of work, not after
+    options.check_figure(figure)
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
     arguments = {"one": connection, "cache_dir": cache_dir, "roicat_root": roicat_root, "neurons_only": not all_rois,
-                 "neurons": neurons, "rerun": rerun, **given(settings)}  # fmt: skip
+                 "neurons": neurons, "rerun": rerun,
+                 **options.given(settings)}  # fmt: skip
     if dry_run:
         click.echo(neuron_dropping_curves(chosen, dry_run=True, **arguments))
         return
@@ -133,7 +126,8 @@ def pairs(
     options.check_which(eids, subject)
     sessions = subject or list(eids)
     arguments = {"one": alf.connect(one), "cache_dir": cache_dir, "roicat_root": roicat_root,
-                 "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun, **given(settings)}  # fmt: skip
+                 "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun,
+                 **options.given(settings)}  # fmt: skip
     if dry_run:
         click.echo(pairwise_curves(sessions, dry_run=True, **arguments))
         return

@@ -65,6 +65,19 @@ def chosen_sessions(connection: Any, eids: tuple[str, ...], subject: str | None)
     return list(eids)
 
 
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what was not typed, so that the functions' own defaults hold."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def check_figure(figure: Path | None) -> None:
+    """Raise :class:`SettingsError` if a figure that is asked for cannot be saved: before hours of work, not after."""
+    if figure is not None:
+        from mesodask.figures.saving import checked_file
+
+        checked_file(figure)
+
+
 def draw(summary: Any, figure: Path) -> None:
     """Draw a summary's curves into a file, and say so."""
     from mesodask.figures import plot_ndc

@@ -53,7 +53,7 @@ def _given(**values: Any) -> dict[str, Any]:
     size = values.get("figsize")
     if size is not None and len(size) != 2:
         raise SettingsError(f"--size: {len(size)} numbers; expected width and height in inches, e.g. 8,6")
-    return {name: value for name, value in values.items() if value is not None}
+    return options.given(values)
 
 
 @plot.command()

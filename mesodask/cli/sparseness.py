@@ -52,10 +52,7 @@ def sparseness(
     from mesodask.io import alf
     from mesodask.population_sparseness import sparseness as compute
 
-    if figure is not None:
-        from mesodask.figures.saving import checked_file
-
-        checked_file(figure)  # before the work, not after
+    options.check_figure(figure)
     connection = alf.connect(one)
     chosen = options.chosen_sessions(connection, eids, subject)
     with Stages() as stages, cluster.client(stages.say) as client:

@@ -62,10 +62,7 @@ def track(
     mode = mode or ("table" if figure else "all")
     search = {name: value for name, value in search.items() if value is not None}
     _check_options(mode, [*search, *(["figure"] if figure else [])])
-    if figure is not None:
-        from mesodask.figures.saving import checked_file
-
-        checked_file(figure)  # before the work, not after
+    options.check_figure(figure)
     common = {"one": alf.connect(one), "roicat_root": roicat_root, "neurons_only": not all_rois, "neurons": neurons}
     found = _find(mode, subject or list(eids), {**common, **search})
     if as_json:
