@@ -15,7 +15,7 @@ import dask
 import numpy as np
 import psutil
 import pytest
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future, LocalCluster, get_worker
 
 from mesodask.compute import runner
 from mesodask.compute.cluster import SCHEDULER_SETTINGS, local_client
@@ -245,6 +245,25 @@ def test_a_task_out_of_memory_fails_alone_and_says_why() -> None:
     assert "out of memory" in failures[0].error
     assert "a worker may use 500 MiB (memory_limit)" in failures[0].error
     assert results == {f"eat-{i}": i for i in range(20) if i != 3}
+
+
+def die_twice(x: int) -> tuple[float, float]:
+    """Kill the worker in the first two tries; in the third tell when it began and ended."""
+    if not get_worker().get_current_task().endswith("-try3"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    begun = time.monotonic()
+    time.sleep(0.3)
+    return begun, time.monotonic()
+
+
+def test_last_tries_are_one_at_a_time() -> None:
+    """Else a task that shares its worker with a killer, each time, is given up though it does no harm."""
+    results: dict[str, object] = {}
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), local_client(2) as client:
+        assert run_tasks(client, [Task(f"dies-{i}", die_twice, (i,)) for i in range(3)], collect(results)) == []
+    (_, first), (second, end), (third, _) = sorted(results.values())
+    assert first <= second
+    assert end <= third
 
 
 class Unreadable:

@@ -1,8 +1,9 @@
 """Runs a plan of independent tasks on Dask: bounded submission, retries, each result handed over as it arrives.
 
 Whatever happens to workers, every task is either done or told as failed, once. A worker that dies blames every task it
-held: those that the scheduler gives up for it are suspects, and are tried again at the end, one a worker, so that a
-task that kills its workers is found out and takes no other one with it.
+held: those that the scheduler gives up for it are suspects, and are tried again at the end, one a worker; and at last
+one at a time, since Dask may give two to the worker that is left while others start again. So a task that kills its
+workers is found out and takes no other one with it.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 RETRIES = 2  # more tries of a task that lost its workers, or its result
 TASKS_PER_WORKER = 4  # enough that no worker waits, few enough that little is lost and the scheduler stays light
+ALONE = 0  # tasks a worker: one at a time in all
 MAX_UNDER_WAY = 400  # however many workers there are: the driver's and the scheduler's memory stay as they are
 CHECK_EVERY = 2.0  # s between two looks at the cluster: how many workers there are, and whether it is there at all
 PATIENCE = 60.0  # s without any worker until it is said
@@ -110,9 +112,9 @@ def run_tasks(
             on_failure(failure)
 
     try:
-        suspects = _run(under_way, ((task, 1) for task in tasks), TASKS_PER_WORKER, on_result, give_up)
-        while suspects:
-            suspects = _run(under_way, iter(suspects), 1, on_result, give_up)
+        tries: Iterator[Try] = ((task, 1) for task in tasks)
+        for per_worker in (TASKS_PER_WORKER, *[1] * (RETRIES - 1), ALONE):
+            tries = iter(_run(under_way, tries, per_worker, on_result, give_up))
     finally:
         # on an interrupt: what is under way is not waited for
         under_way.cancel()
@@ -176,7 +178,7 @@ class _UnderWay:
     def top_up(self, source: Iterator[Try], per_worker: int) -> None:
         """Submit as many more as the workers need."""
         self._look()
-        while len(self._tries) < min(MAX_UNDER_WAY, per_worker * max(1, self._n_workers)):
+        while len(self._tries) < min(MAX_UNDER_WAY, max(1, per_worker * self._n_workers)):
             one = next(source, None)
             if one is None:
                 return
