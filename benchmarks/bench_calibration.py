@@ -40,7 +40,7 @@ from mesodask.numerics.labels import balanced_subset, binary_labels  # noqa: E40
 from mesodask.numerics.nulls import NullKind, max_shuffles, null_labels  # noqa: E402
 from mesodask.numerics.seeds import generator  # noqa: E402
 from mesodask.numerics.taskmodel import Observer, draw_choices, draw_trials  # noqa: E402
-from mesodask.run_features import fold_settings, pseudo_session  # noqa: E402
+from mesodask.runs.features import fold_settings, pseudo_session  # noqa: E402
 from mesodask.settings import TARGETS, NdcSettings  # noqa: E402
 
 N_TRIALS, N_NEURONS = 300, 40

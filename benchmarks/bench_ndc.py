@@ -28,7 +28,7 @@ from mesodask import neuron_dropping_curves  # isort: skip
 from mesodask.compute import runner  # isort: skip
 from mesodask.compute.cluster import local_client  # isort: skip
 from mesodask.numerics.crossval import cross_val_scores  # isort: skip
-from mesodask.run_plan import actual_ks  # isort: skip
+from mesodask.curves.plan import actual_ks  # isort: skip
 from mesodask.settings import NdcSettings  # isort: skip
 
 N_TRIALS, N_NEURONS = 400, 3000
@@ -77,7 +77,7 @@ def warm_up(client: Client) -> None:
 
 
 def _warm_up() -> None:
-    from mesodask.run_scores import _warm_up
+    from mesodask.curves.scores import _warm_up
 
     _warm_up()
 

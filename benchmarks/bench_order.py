@@ -22,8 +22,8 @@ import numpy as np  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
 
 from mesodask import load_or_embed, simulate_subject  # noqa: E402
+from mesodask.embedding.raster_order import compute_order  # noqa: E402
 from mesodask.numerics.order import PARAMETERS, rastermap_order  # noqa: E402
-from mesodask.raster_order import compute_order  # noqa: E402
 from mesodask.simulate.recipe import REAL_FOV_SIZES  # noqa: E402
 
 N_ROIS, N_FRAMES = 800, 5000

@@ -55,7 +55,7 @@ _HOME_OF = {
     "neuron_dropping_curves": "ndc",
     "pairwise_curves": "pairs",
     "cross_session": "generalization",
-    "cross_session_table": "cross_summary",
+    "cross_session_table": "cross.summary",
     "summarize": "summary",
     "k_star": "summary",
     "summary_table": "summary_tables",
@@ -70,10 +70,10 @@ _HOME_OF = {
     "start_cluster": "compute.cluster",
     "plot_sparseness": "figures",
     "plot_xyz": "figures",
-    "original_cache": "originals",
-    "import_session_cache": "originals",
-    "import_original": "imported",
-    "imported_summary": "imported_views",
+    "original_cache": "originals.sessions",
+    "import_session_cache": "originals.sessions",
+    "import_original": "originals.results",
+    "imported_summary": "originals.views",
     "write_report": "figures.report",
     "simulate_subject": "simulate",
     "sparseness": "population_sparseness",
@@ -115,7 +115,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mesodask.compute.cluster import start_cluster
-    from mesodask.cross_summary import cross_session_table
+    from mesodask.cross.summary import cross_session_table
     from mesodask.features import trial_features
     from mesodask.figures import (
         plot_cross_session,
@@ -129,10 +129,10 @@ if TYPE_CHECKING:
     )
     from mesodask.figures.report import write_report
     from mesodask.generalization import cross_session
-    from mesodask.imported import import_original
-    from mesodask.imported_views import imported_summary
     from mesodask.ndc import neuron_dropping_curves
-    from mesodask.originals import import_session_cache, original_cache
+    from mesodask.originals.results import import_original
+    from mesodask.originals.sessions import import_session_cache, original_cache
+    from mesodask.originals.views import imported_summary
     from mesodask.pairs import pairwise_curves
     from mesodask.population_sparseness import sparseness
     from mesodask.session_choice import best_session_subsets, consecutive_pairs

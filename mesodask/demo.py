@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from mesodask import raster_order, sessions
+from mesodask import sessions
+from mesodask.embedding import raster_order
 from mesodask.figures import plot_ndc
 from mesodask.io import alf, cache, stores
 from mesodask.io.runstore import RunStore

@@ -1,7 +1,7 @@
 """Train on one session, test on the others: whether a decoder of the same neurons holds from day to day.
 
 Arguments become a run: sessions are chosen, neurons matched, sessions embedded, and what names the run is hashed. The
-engine (:mod:`mesodask.cross_engine`) does the rest.
+engine (:mod:`mesodask.cross.engine`) does the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
 
-from mesodask import cross_engine, session_choice, tracking
-from mesodask.cross_cost import cost_of_cross_session
-from mesodask.cross_engine import CrossSessionRun
+from mesodask import session_choice, tracking
+from mesodask.cross import engine
+from mesodask.cross.cost import cost_of_cross_session
+from mesodask.cross.engine import CrossSessionRun
+from mesodask.curves.cost import RunCost
+from mesodask.curves.sessions import Analysis, check_masks, chosen_sessions, sources_and_prefix
 from mesodask.errors import SettingsError, TrackingError
 from mesodask.io import alf, cache
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.ndc import embed_all, silent
-from mesodask.run_cost import RunCost
-from mesodask.run_driver import Progress, checked_identity
-from mesodask.run_sessions import Analysis, check_masks, chosen_sessions, sources_and_prefix
+from mesodask.runs.driver import Progress, checked_identity
 from mesodask.selection import Narrowing
 from mesodask.settings import MIN_DIMENSIONS, CrossSessionSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -88,7 +89,7 @@ def cross_session(
     CrossSessionStore
         The run on disk, ``decoding/cross_session/<prefix>.zarr``. Its ``datasets()``, one a target, are what
         :func:`mesodask.plot_cross_session` takes; :func:`mesodask.cross_session_table` lays it out as a table. For a
-        dry run its :class:`mesodask.run_cost.RunCost`.
+        dry run its :class:`mesodask.curves.cost.RunCost`.
 
     Raises
     ------
@@ -123,7 +124,7 @@ def cross_session(
     report = progress or silent
     paths = embed_all(eids, one, folder, client, report)
     run = _run(tracked, paths, folder, analysis)
-    return cross_engine.carry_out(run, client, rerun=rerun, report=report)
+    return engine.carry_out(run, client, rerun=rerun, report=report)
 
 
 def _run(

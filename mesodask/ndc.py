@@ -1,7 +1,7 @@
 """Neuron-dropping curves: how well a population decodes behaviour, against the number of its neurons.
 
 Arguments become a run: sessions are embedded, neurons matched, trials masked, and what names the run is hashed. The
-engine (:mod:`mesodask.run_engine`) does the rest.
+engine (:mod:`mesodask.curves.engine`) does the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
 
-from mesodask import forecast, sessions
+from mesodask import sessions
+from mesodask.curves import forecast
+from mesodask.curves.cost import RunCost
+from mesodask.curves.engine import Progress, carry_out
+from mesodask.curves.populations import population_run
+from mesodask.curves.sessions import Analysis, Matching, chosen_sessions, session_run
 from mesodask.errors import SettingsError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.populations import population_run
-from mesodask.run_cost import RunCost
-from mesodask.run_engine import Progress, carry_out
-from mesodask.run_sessions import Analysis, Matching, chosen_sessions, session_run
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -105,7 +106,7 @@ def neuron_dropping_curves(
     -------
     RunStore
         The run on disk; :func:`mesodask.summarize` and :func:`mesodask.plot_ndc` take it. For a dry run its
-        :class:`mesodask.run_cost.RunCost`.
+        :class:`mesodask.curves.cost.RunCost`.
 
     Raises
     ------

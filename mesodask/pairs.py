@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
 
-from mesodask import forecast, run_cost, run_engine, session_choice
+from mesodask import session_choice
+from mesodask.curves import cost, engine, forecast
+from mesodask.curves.cost import RunCost
+from mesodask.curves.engine import Progress, Run
+from mesodask.curves.sessions import Analysis, Matching, check_masks, chosen_sessions, session_run
 from mesodask.errors import (
     MesodaskError,
     NothingToDecodeError,
@@ -21,9 +25,6 @@ from mesodask.errors import (
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.ndc import embed_all, silent
-from mesodask.run_cost import RunCost
-from mesodask.run_engine import Progress, Run
-from mesodask.run_sessions import Analysis, Matching, check_masks, chosen_sessions, session_run
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -109,7 +110,7 @@ def pairwise_curves(
     Returns
     -------
     list of Pair
-        In date order. For a dry run the :class:`mesodask.run_cost.RunCost` of all pairs together.
+        In date order. For a dry run the :class:`mesodask.curves.cost.RunCost` of all pairs together.
 
     Raises
     ------
@@ -141,7 +142,7 @@ def pairwise_curves(
         runs, reasons = _prepare(matched, paths, broken, results, analysis, rerun, report, locks)
         ready = [run for run, reason in zip(runs, reasons, strict=True) if run is not None and not reason]
         try:
-            run_engine.compute(ready, client, report)
+            engine.compute(ready, client, report)
         except TasksFailedError:
             _results(matched, runs, reasons)  # what there is is drawn all the same
             raise
@@ -182,7 +183,7 @@ def _prepare(
             run = session_run(pair, paths, analysis.of_sessions(pair["session"].values.tolist()), folder)
             with ExitStack() as lock:
                 lock.enter_context(run.store.writing())
-                run_engine.prepare(run, rerun=rerun, report=silent)
+                engine.prepare(run, rerun=rerun, report=silent)
                 locks.push(lock.pop_all())
         except SettingsError:  # the user's mistake, and not the pair's fault
             raise
@@ -246,4 +247,4 @@ def _cost(matched: Sequence[xr.Dataset], one: Any, folder: Path, analysis: Analy
             continue
         loads += found
         notes |= dict.fromkeys(remarks)
-    return run_cost.estimate(loads, analysis.settings, analysis.decoder, list(notes), n_runs=len(matched))
+    return cost.estimate(loads, analysis.settings, analysis.decoder, list(notes), n_runs=len(matched))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import xarray as xr
 
-from mesodask import raster_order, schema
-from mesodask.building import Request, build_stores
-from mesodask.embedding import Signal, read_session
+from mesodask import schema
+from mesodask.embedding import raster_order
+from mesodask.embedding.building import Request, build_stores
+from mesodask.embedding.from_alf import Signal, read_session
 from mesodask.errors import DataError, MesodaskError, SessionsFailedError, StoreError
 from mesodask.io import alf, cache, sources, stores
 from mesodask.numerics.windows import FrameClock

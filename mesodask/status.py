@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mesodask.cross_counts import count_cross_target
+from mesodask.cross.counts import count_cross_target
 from mesodask.io import cache
 from mesodask.io.crossstore import CrossSessionStore, open_run
 from mesodask.io.lock import living_owner
 from mesodask.io.runstore import RunStore
-from mesodask.run_counts import TargetStatus, Written, count_target, read_failures
+from mesodask.runs.counts import TargetStatus, Written, count_target, read_failures
 from mesodask.summary import settings_order
 
 # s that the rate looks back; the longer one where tasks take so long that the shorter holds no two of them

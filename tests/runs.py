@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from mesodask.compute import runner
+from mesodask.curves.plan import Piece
+from mesodask.curves.scores import Block
 from mesodask.io.runstore import RunStore
-from mesodask.run_plan import Piece
-from mesodask.run_scores import Block
 
 SMALL = {"ks": (4, 16), "R": 12, "n_label_shuffles": 19}
 Run = Callable[..., RunStore]

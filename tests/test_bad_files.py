@@ -21,7 +21,7 @@ from mesodask import sessions as session_stores
 from mesodask.errors import DataError, StoreError
 from mesodask.io import sources, stores
 from mesodask.io.alf import read_npy, write_one_tables
-from mesodask.originals import original_cache
+from mesodask.originals.sessions import original_cache
 from mesodask.simulate import SimulatedSubject
 from mesodask.tracking import all_neurons
 

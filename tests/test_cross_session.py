@@ -26,11 +26,12 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mesodask import cross_engine, cross_session, cross_session_table, run_status, simulate_subject, summarize
+from mesodask import cross_session, cross_session_table, run_status, simulate_subject, summarize
 from mesodask.cli.commands import ALL
 from mesodask.cli.main import main
 from mesodask.compute import runner
-from mesodask.cross_scores import FitBlock, fit_block
+from mesodask.cross import engine
+from mesodask.cross.scores import FitBlock, fit_block
 from mesodask.errors import NothingToDecodeError, SettingsError, StoreError, TasksFailedError, TrackingError
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.numerics import seeds
@@ -409,7 +410,7 @@ def fail_in_fold_1(block: FitBlock, settings: CrossSessionSettings) -> object:
 
 
 def test_a_failed_model_costs_its_target_alone(cross: Cross, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    original = cross_engine._task
+    original = engine._task
 
     def bad(*arguments: object) -> runner.Task:
         task = original(*arguments)  # type: ignore[arg-type]
@@ -417,7 +418,7 @@ def test_a_failed_model_costs_its_target_alone(cross: Cross, monkeypatch: pytest
             return task
         return runner.Task(task.key, fail_in_fold_1, task.arguments, task.label)
 
-    monkeypatch.setattr(cross_engine, "_task", bad)
+    monkeypatch.setattr(engine, "_task", bad)
     with pytest.raises(TasksFailedError, match=r"1 tasks failed.*no such luck"):
         cross(targets=("choice", "block"))
     monkeypatch.undo()

@@ -19,11 +19,12 @@ import xarray as xr
 import zarr
 from distributed import Client
 
-from mesodask import building, embedding, load_or_embed, simulate_subject
+from mesodask import load_or_embed, simulate_subject
 from mesodask import sessions as session_stores
 from mesodask.cli import main
 from mesodask.compute.cluster import local_client, scheduler_file
 from mesodask.compute.runner import Task
+from mesodask.embedding import building, from_alf
 from mesodask.errors import DataError, MesodaskError, SessionNotFoundError, SessionsFailedError, StoreError
 from mesodask.io import alf, cache, shards, stores
 from mesodask.io.activity import Content, FileRows, rows_across
@@ -224,7 +225,7 @@ def test_a_session_is_read_when_its_turn_comes(small: SimulatedSubject, tmp_path
     def reader(i: int) -> Callable[[], Content]:
         def read() -> Content:
             assert [path.exists() for path in paths] == [k < i for k in range(3)]
-            return embedding.read_session(alf.SessionFiles(one, small.eids[i]))
+            return from_alf.read_session(alf.SessionFiles(one, small.eids[i]))
 
         return read
 
@@ -294,7 +295,7 @@ def sabotaged(subject: SimulatedSubject, folder: Path, day: int, *, deadly: bool
     files = alf.SessionFiles(alf.connect(subject.one_dir), subject.eids[day])
 
     def read() -> Content:
-        content = embedding.read_session(files)
+        content = from_alf.read_session(files)
         # the first look at the rows, in this process, ends before the fourth
         rows = [FailingRows(part, folder / "mark", deadly) for part in content.activity]  # type: ignore[arg-type]
         return Content(content.described, rows, content.trials, content.wheel)
@@ -323,7 +324,7 @@ def test_a_task_that_fails_takes_its_store_along(
     monkeypatch.setattr(building, "ROWS_LOOKED_AT", 2)
     whole = building.Request(
         "whole", tmp_path / "whole.zarr",
-        lambda: embedding.read_session(alf.SessionFiles(alf.connect(small.one_dir), small.eids[1])), False,
+        lambda: from_alf.read_session(alf.SessionFiles(alf.connect(small.one_dir), small.eids[1])), False,
     )  # fmt: skip
     for workers in (None, client):
         requests = [sabotaged(small, tmp_path, 0, deadly=False), whole]
@@ -338,7 +339,8 @@ def test_a_task_that_fails_takes_its_store_along(
 # imports first, then a session for every line it reads: what comes then is only the embedding
 SERVER = """
 import json, os, sys
-from mesodask import building, load_or_embed
+from mesodask import load_or_embed
+from mesodask.embedding import building
 from mesodask.compute.cluster import start_cluster
 from mesodask.io import alf, regions
 import numpy

@@ -12,11 +12,11 @@ from runs import Run
 
 import mesodask
 from mesodask import plot_ndc, plot_raster, plot_tracking, plot_xyz
+from mesodask.embedding.raster_order import store_order
 from mesodask.errors import SettingsError
 from mesodask.figures.palette import DISTINCT, region_colors, region_handles
 from mesodask.figures.saving import save_figure
 from mesodask.numerics.outline import outline
-from mesodask.raster_order import store_order
 from mesodask.simulate import SimulatedSubject
 
 MM = 1e-3

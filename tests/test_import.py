@@ -18,8 +18,8 @@ import xarray as xr
 from mesodask import import_original, imported_summary, load_or_embed, original_cache, plot_ndc, summary_table
 from mesodask.cli import main
 from mesodask.errors import DataError, SessionNotFoundError, StoreError
-from mesodask.imported import open_imported
 from mesodask.io.upstream_results import check_cross_session, read_cross_session, read_curves
+from mesodask.originals.results import open_imported
 from mesodask.simulate import SimulatedSubject
 
 EIDS = ("3c7c0a11-1111-4111-8111-000000000001", "4a4f0a22-2222-4222-8222-000000000002")

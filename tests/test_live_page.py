@@ -32,7 +32,7 @@ from mesodask.compute.cluster import local_client
 from mesodask.compute.live_runs import TOPIC, Board
 from mesodask.errors import TasksFailedError
 from mesodask.io.runstore import RunStore
-from mesodask.run_events import feed, teller
+from mesodask.runs.events import feed, teller
 
 SMALL = {"ks": (4, 8, 16), "R": 20, "n_label_shuffles": 19}
 DAYS = ("day-1", "day-2")

@@ -13,15 +13,17 @@ import zarr
 from distributed import Client, LocalCluster
 from runs import SMALL, Run, n_scores, pieces
 
-from mesodask import load_or_embed, neuron_dropping_curves, run_engine, run_features, simulate_subject, summarize
+from mesodask import load_or_embed, neuron_dropping_curves, simulate_subject, summarize
 from mesodask.compute import runner
+from mesodask.curves import engine
+from mesodask.curves.plan import Piece
+from mesodask.curves.scores import Block, score_block
 from mesodask.errors import NothingToDecodeError, SettingsError, StoreError, TasksFailedError, TrackingError
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import seeds
 from mesodask.numerics.crossval import cross_val_scores
 from mesodask.numerics.nulls import null_labels
-from mesodask.run_plan import Piece
-from mesodask.run_scores import Block, score_block
+from mesodask.runs import features as run_features
 from mesodask.settings import NdcSettings
 from mesodask.simulate import SimulatedSubject
 
@@ -225,9 +227,9 @@ def fail_at_16_neurons_of_resample_7(block: Block, settings: NdcSettings) -> obj
 def test_failed_tasks_are_told_and_the_rest_is_kept(
     run: Run, submitted: list[runner.Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    original = run_engine._task
+    original = engine._task
     monkeypatch.setattr(
-        run_engine,
+        engine,
         "_task",
         lambda block, settings: runner.Task(
             original(block, settings).key, fail_at_16_neurons_of_resample_7, (block, settings), {"target": block.target}

@@ -13,17 +13,18 @@ from runs import Run, n_scores, pieces
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 
-from mesodask import neuron_dropping_curves, plot_ndc, run_plan, summarize, track_neurons, trial_features
+from mesodask import neuron_dropping_curves, plot_ndc, summarize, track_neurons, trial_features
 from mesodask.cli import main
 from mesodask.cli.commands import ALL
 from mesodask.compute import runner
+from mesodask.curves import plan as run_plan
+from mesodask.curves.plan import Piece
+from mesodask.curves.scores import score_by_decoder, score_subset
 from mesodask.errors import DataError, NothingToDecodeError, SettingsError, TrackingError
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import crossval, seeds
 from mesodask.numerics.crossval import cross_val_scores
 from mesodask.numerics.nulls import null_labels
-from mesodask.run_plan import Piece
-from mesodask.run_scores import score_by_decoder, score_subset
 from mesodask.settings import NdcSettings
 from mesodask.simulate import SimulatedSubject
 

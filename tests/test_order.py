@@ -18,10 +18,11 @@ from distributed import Client
 from scipy.stats import spearmanr
 from sklearn.decomposition import TruncatedSVD
 
-from mesodask import load_or_embed, raster_order
+from mesodask import load_or_embed
 from mesodask import sessions as session_stores
 from mesodask.cli import main
 from mesodask.compute.runner import Task
+from mesodask.embedding import raster_order
 from mesodask.errors import SettingsError, StoreError, TasksFailedError
 from mesodask.io import stores
 from mesodask.numerics import order as order_room
@@ -387,7 +388,7 @@ WRITER = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from mesodask import raster_order
+from mesodask.embedding import raster_order
 
 path, delays = Path(sys.argv[1]), [float(d) for d in sys.argv[2:]]
 

@@ -10,7 +10,7 @@ import xarray as xr
 from mesodask import load_or_embed, trial_features
 from mesodask import sessions as session_stores
 from mesodask.errors import DataError, SessionNotFoundError, StoreError
-from mesodask.originals import import_session_cache, original_cache
+from mesodask.originals.sessions import import_session_cache, original_cache
 from mesodask.simulate import SimulatedSubject
 
 

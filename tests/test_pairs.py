@@ -10,13 +10,14 @@ import xarray as xr
 from distributed import Client
 from runs import n_scores
 
-from mesodask import consecutive_pairs, neuron_dropping_curves, pairwise_curves, run_engine
+from mesodask import consecutive_pairs, neuron_dropping_curves, pairwise_curves
 from mesodask.cli import main
 from mesodask.compute import runner
+from mesodask.curves import engine
+from mesodask.curves.scores import Block, Scores, score_block
 from mesodask.errors import NothingToDecodeError, SessionNotFoundError, SettingsError, TasksFailedError, TrackingError
 from mesodask.io.runstore import RunStore
 from mesodask.pairs import Pair
-from mesodask.run_scores import Block, Scores, score_block
 from mesodask.settings import NdcSettings
 from mesodask.simulate import SimulatedSubject
 
@@ -108,13 +109,13 @@ def fail_for_the_first_session(block: Block, settings: NdcSettings, eid: str) ->
 def test_failed_tasks_of_a_pair_leave_the_others_drawn(
     pairs: Pairs, subject: SimulatedSubject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    original = run_engine._task
+    original = engine._task
 
     def bad(block: Block, settings: NdcSettings) -> runner.Task:
         task = original(block, settings)
         return runner.Task(task.key, fail_for_the_first_session, (block, settings, subject.eids[0]), task.label)
 
-    monkeypatch.setattr(run_engine, "_task", bad)
+    monkeypatch.setattr(engine, "_task", bad)
     with pytest.raises(TasksFailedError, match="no such luck") as caught:
         pairs()
     monkeypatch.undo()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesodask.run_cost import Load, estimate, loads_of_counts, plan_of_loads
-from mesodask.run_plan import Cost, Extent, Grain, Pace, Piece, cost_of, cut_blocks, fresh_pieces, pieces_of
+from mesodask.curves.cost import Load, estimate, loads_of_counts, plan_of_loads
+from mesodask.curves.plan import Cost, Extent, Grain, Pace, Piece, cost_of, cut_blocks, fresh_pieces, pieces_of
 from mesodask.settings import NdcSettings
 
 Cell = tuple[int, int, int]  # k, resample, and shuffle or -1 for the data

@@ -25,11 +25,12 @@ import survival_driver
 import xarray as xr
 from distributed import Client, LocalCluster
 
-from mesodask import neuron_dropping_curves, run_engine
+from mesodask import neuron_dropping_curves
 from mesodask.cli.main import main
 from mesodask.compute import runner
 from mesodask.compute.cluster import local_client
 from mesodask.compute.runner import TASKS_PER_WORKER
+from mesodask.curves import engine
 from mesodask.errors import LockedError, StoreError
 from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
@@ -380,7 +381,7 @@ def test_other_chunks_and_the_reverse_order_give_the_same(
 ) -> None:
     """Blocks of 7, the last first, in two threads; the reference had blocks of 10 in one."""
     run_tasks = runner.run_tasks
-    monkeypatch.setattr(run_engine, "resample_chunk_of", lambda _: 7)
+    monkeypatch.setattr(engine, "resample_chunk_of", lambda _: 7)
     monkeypatch.setattr(runner, "run_tasks", lambda client, plan, *a, **o: run_tasks(client, list(plan)[::-1], *a, **o))
     with threads(2) as client:
         store = run(client)

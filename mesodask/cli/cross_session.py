@@ -131,7 +131,7 @@ def draw_cross_session(run: "CrossSessionStore", figure: Path, x: Literal["date"
 
 
 def _table(run: "CrossSessionStore") -> "pd.DataFrame":
-    from mesodask.cross_summary import cross_session_table
+    from mesodask.cross.summary import cross_session_table
 
     return cross_session_table(run)
 

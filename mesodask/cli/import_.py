@@ -33,7 +33,7 @@ def import_originals(
 
     Example: mesodask import ~/FlatIron/meso --one ~/one
     """
-    from mesodask.imported import find_originals
+    from mesodask.originals.results import find_originals
 
     files = find_originals(path) if path.is_dir() else [path]
     options.check_figure(figure)
@@ -50,8 +50,8 @@ def _import_all(
     files: list[Path], one: Path | None, cache_dir: Path | None, *, alone: bool, **how: Any
 ) -> list[dict[str, str]]:
     """Import files one after the other, and tell what has become of each; one alone may raise."""
-    from mesodask.imported import import_original
     from mesodask.io import alf
+    from mesodask.originals.results import import_original
 
     # once for all files; results alone need none where the cache folder is named
     connection = alf.connect(one) if one is not None or cache_dir is None else None
@@ -85,9 +85,9 @@ def _in_words(outcomes: list[dict[str, str]], path: Path) -> str:
 def _draw(outcomes: list[dict[str, str]], figure: Path, *, quiet: bool) -> None:
     """Draw all curves that are there as one figure."""
     from mesodask.figures import plot_ndc
-    from mesodask.imported import KIND_CURVES
-    from mesodask.imported_views import imported_summary
     from mesodask.io import stores
+    from mesodask.originals.results import KIND_CURVES
+    from mesodask.originals.views import imported_summary
 
     made = dict.fromkeys(Path(one["store"]) for one in outcomes if "store" in one)
     plot_ndc(

@@ -12,10 +12,10 @@ from mesodask.compat.decode import SAMPLING
 from mesodask.compat.keywords import original
 from mesodask.compute.script import unseen_by_workers
 from mesodask.errors import SettingsError
-from mesodask.imported_views import drawable_cross_session
 from mesodask.io import alf
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.upstream_results import check_cross_session
+from mesodask.originals.views import drawable_cross_session
 from mesodask.settings import SESSION_TARGETS, CrossSessionSettings
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from mesodask import features, ndc, sessions
 from mesodask.compat import rows
 from mesodask.compat.keywords import CEILING_MODE, SHUFFLE_SEED, original
 from mesodask.compute.script import unseen_by_workers
+from mesodask.curves.engine import carry_out
+from mesodask.curves.sessions import Analysis, Matching, chosen_sessions, session_run
 from mesodask.errors import DataError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.numerics.labels import balanced_subset
 from mesodask.numerics.windows import Sampling
-from mesodask.run_engine import carry_out
-from mesodask.run_sessions import Analysis, Matching, chosen_sessions, session_run
 from mesodask.settings import SESSION_TARGETS, NdcSettings
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from mesodask import originals, sessions
+from mesodask import sessions
 from mesodask.compat import rows
 from mesodask.compat.keywords import original
 from mesodask.errors import SettingsError
 from mesodask.io import alf, cache
+from mesodask.originals import sessions as originals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

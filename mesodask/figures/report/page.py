@@ -12,7 +12,7 @@ import jinja2
 import markupsafe
 import xarray as xr
 
-from mesodask.cross_summary import cross_session_table
+from mesodask.cross.summary import cross_session_table
 from mesodask.errors import SettingsError
 from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.report import content, pictures, words

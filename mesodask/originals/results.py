@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from mesodask import originals, schema
+from mesodask import schema
 from mesodask.errors import DataError, StoreError
 from mesodask.io import alf, cache, sources, stores, upstream, upstream_results
 from mesodask.io.upstream_results import StoredCrossSession, StoredCurves, StoredScores
+from mesodask.originals import sessions
 from mesodask.settings import short_hash
 from mesodask.summary import settings_order
 
@@ -64,7 +65,7 @@ def import_original(
     ----------
     path : path-like
         A session cache, ``<eid>.npy`` or ``<eid>_filter_True|False.npy`` (see
-        :func:`mesodask.originals.import_session_cache`); curves, ``<prefix>_<target>.pkl``; or a cross-session
+        :func:`mesodask.originals.sessions.import_session_cache`); curves, ``<prefix>_<target>.pkl``; or a cross-session
         analysis, ``trainFirst_*.pkl`` or ``.json``. Nothing in it is run.
     one : One, path-like or None
         A ONE, a folder with ONE tables, or None for the user's default. Results need one only if there is no
@@ -144,9 +145,9 @@ def _import_session(
 ) -> Imported:
     one = alf.connect(one)
     eid, _ = upstream.cache_name(path)
-    store = cache.session_store(cache.cache_folder(cache_dir, one), eid, originals.IMPORTED)
+    store = cache.session_store(cache.cache_folder(cache_dir, one), eid, sessions.IMPORTED)
     before = stores.attributes(store).get("build_id")
-    session = originals.import_session_cache(path, one=one, cache_dir=cache_dir, xyz_unit=xyz_unit, rerun=rerun)
+    session = sessions.import_session_cache(path, one=one, cache_dir=cache_dir, xyz_unit=xyz_unit, rerun=rerun)
     return Imported(store, session.attrs["build_id"] != before)
 
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mesodask import run_features
+from mesodask.curves.plan import Piece
 from mesodask.numerics import seeds
-from mesodask.run_features import NULL_BATCH, load_decoded
-from mesodask.run_plan import Piece
+from mesodask.runs import features as run_features
+from mesodask.runs.features import NULL_BATCH, load_decoded
 from mesodask.settings import NdcSettings
 
 

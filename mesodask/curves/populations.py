@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 
 from mesodask import schema
+from mesodask.curves.engine import Run
 from mesodask.errors import DataError, SettingsError
 from mesodask.features import zscore
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.run_driver import checked_identity
-from mesodask.run_engine import Run
+from mesodask.runs.driver import checked_identity
 from mesodask.settings import NdcSettings, PopulationSettings, RunSettings, resolve_settings, short_hash
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -12,10 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mesodask.io.target_store import shuffle_chunk_of
-from mesodask.numerics import nulls, seeds
-from mesodask.run_features import NULL_BATCH, whole_batches
-from mesodask.run_plan import (
+from mesodask.curves.plan import (
     Extent,
     Pace,
     Piece,
@@ -26,7 +23,10 @@ from mesodask.run_plan import (
     grain_of,
     resample_chunk_of,
 )
-from mesodask.run_scores import score_by_decoder, score_subset
+from mesodask.curves.scores import score_by_decoder, score_subset
+from mesodask.io.target_store import shuffle_chunk_of
+from mesodask.numerics import nulls, seeds
+from mesodask.runs.features import NULL_BATCH, whole_batches
 from mesodask.settings import NdcSettings
 
 CALIBRATION_SECONDS = 3.0  # about what is spent on timing scores

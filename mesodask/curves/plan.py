@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from mesodask.io.runstore import RESAMPLE_CHUNK, RunStore
-from mesodask.run_features import NULL_BATCH
+from mesodask.runs.features import NULL_BATCH
 
 SECONDS_PER_TASK = 2.5  # what is aimed at; a task costs the scheduler some milliseconds, and 5 s are little to lose
 FULL = 0.4  # a block that holds this share of it is not made longer than it

@@ -1,15 +1,11 @@
-"""The engine of neuron-dropping curves: runs become shares of a plan (:mod:`mesodask.run_driver`), cut into blocks."""
+"""The engine of neuron-dropping curves: runs become shares of a plan (:mod:`mesodask.runs.driver`), cut into blocks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from mesodask import run_driver
-from mesodask.io import stores
-from mesodask.io.runstore import RunStore
-from mesodask.run_driver import AnyRun, Progress, prepare
-from mesodask.run_plan import (
+from mesodask.curves.plan import (
     Extent,
     Grain,
     Pace,
@@ -22,7 +18,11 @@ from mesodask.run_plan import (
     missing_pieces,
     resample_chunk_of,
 )
-from mesodask.run_scores import Block, Scores, score_block
+from mesodask.curves.scores import Block, Scores, score_block
+from mesodask.io import stores
+from mesodask.io.runstore import RunStore
+from mesodask.runs import driver
+from mesodask.runs.driver import AnyRun, Progress, prepare
 from mesodask.settings import NdcSettings, short_hash
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Run(AnyRun):
 
 
 @dataclass(frozen=True)
-class Share(run_driver.Share):
+class Share(driver.Share):
     """What a run asks of one session and target; the pace is that of the whole plan."""
 
     stage: ClassVar[str] = "curves"
@@ -152,10 +152,10 @@ def carry_out(run: Run, client: "Client | None", *, rerun: bool, report: Progres
 def compute(runs: Sequence[Run], client: "Client | None", report: Progress) -> None:
     """Compute what is missing of some runs, prepared and with the same decoder, as one plan on one cluster.
 
-    Parameters and errors are those of :func:`mesodask.run_driver.compute`.
+    Parameters and errors are those of :func:`mesodask.runs.driver.compute`.
     """
     pace = Pace()
-    run_driver.compute([share for run in runs for share in _shares(run, pace)], client, report)
+    driver.compute([share for run in runs for share in _shares(run, pace)], client, report)
 
 
 def _shares(run: Run, pace: Pace) -> Iterator[Share]:

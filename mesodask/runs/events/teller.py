@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from mesodask.run_events.feed import Asked, Feed
+from mesodask.runs.events.feed import Asked, Feed
 
 if TYPE_CHECKING:
     from distributed import Client

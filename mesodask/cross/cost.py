@@ -8,14 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mesodask.cross_counts import count_cross_target
-from mesodask.cross_scores import grid_of, null_batch
-from mesodask.errors import NothingToDecodeError
-from mesodask.forecast import Counts, count_trials, trials_of
-from mesodask.io import alf, stores
-from mesodask.io.crossstore import CrossSessionStore
-from mesodask.numerics import nulls, seeds
-from mesodask.run_cost import (
+from mesodask.cross.counts import count_cross_target
+from mesodask.cross.scores import grid_of, null_batch
+from mesodask.curves.cost import (
     COPIES,
     FEATURES_COMPRESSED,
     FILES_PER_FEATURES,
@@ -24,8 +19,13 @@ from mesodask.run_cost import (
     WORKER_BYTES,
     RunCost,
 )
-from mesodask.run_features import whole_batches
-from mesodask.run_sessions import Analysis
+from mesodask.curves.forecast import Counts, count_trials, trials_of
+from mesodask.curves.sessions import Analysis
+from mesodask.errors import NothingToDecodeError
+from mesodask.io import alf, stores
+from mesodask.io.crossstore import CrossSessionStore
+from mesodask.numerics import nulls, seeds
+from mesodask.runs.features import whole_batches
 from mesodask.settings import CrossSessionSettings
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from mesodask.errors import DataError, StoreError
-from mesodask.imported import cross_session_datasets, open_imported
 from mesodask.io.upstream_results import StoredCrossSession
+from mesodask.originals.results import cross_session_datasets, open_imported
 from mesodask.summary import CURVES, SESSIONS, TARGET_NOTES, null_claim, settings_order
 
 SD_OF_95_PERCENT = 1.96

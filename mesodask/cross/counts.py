@@ -9,7 +9,7 @@ import numpy as np
 from mesodask.errors import StoreError
 from mesodask.io.cross_target import CrossTarget
 from mesodask.io.crossstore import CrossSessionStore
-from mesodask.run_counts import Record, TargetStatus, Written
+from mesodask.runs.counts import Record, TargetStatus, Written
 
 
 def count_cross_target(
@@ -24,7 +24,7 @@ def count_cross_target(
     target : str
         Name of the target.
     failures : sequence of dict
-        Failed tasks (:func:`mesodask.run_counts.read_failures`).
+        Failed tasks (:func:`mesodask.runs.counts.read_failures`).
 
     Returns
     -------

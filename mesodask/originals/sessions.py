@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from mesodask import building, embedding, raster_order, schema, sessions
+from mesodask import schema, sessions
+from mesodask.embedding import building, from_alf, raster_order
 from mesodask.errors import StoreError
 from mesodask.io import alf, behavior, cache, sources, stores, upstream
 from mesodask.io.activity import Content
@@ -129,7 +130,7 @@ def import_session_cache(
             described = schema.conform(
                 found.variables(),
                 {name: variable for name, variable in schema.SESSION.items() if name != "signal"},
-                embedding.identity(files.info) | _attributes(found) | {"imported_with": how},
+                from_alf.identity(files.info) | _attributes(found) | {"imported_with": how},
             )
             content = Content(described, [found], behavior.read_trials(files), behavior.read_wheel(files))
             building.build_store(store, content, rerun=rerun)

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from mesodask import trial_masks
+from mesodask.curves.cost import Load, RunCost, estimate
+from mesodask.curves.engine import Run
+from mesodask.curves.plan import Extent, actual_ks, grain_of, missing_pieces, resample_chunk_of
+from mesodask.curves.populations import Population
+from mesodask.curves.sessions import Analysis, Matching, session_run
 from mesodask.errors import DataError, NothingToDecodeError
 from mesodask.io import alf, behavior, cache
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import nulls
 from mesodask.numerics.labels import binary_labels
-from mesodask.populations import Population
-from mesodask.run_cost import Load, RunCost, estimate
-from mesodask.run_engine import Run
-from mesodask.run_plan import Extent, actual_ks, grain_of, missing_pieces, resample_chunk_of
-from mesodask.run_sessions import Analysis, Matching, session_run
 from mesodask.settings import TARGETS, NdcSettings, RunSettings
 from mesodask.trial_masks import TrialMask
 

@@ -9,12 +9,12 @@ import numpy as np
 import xarray as xr
 
 from mesodask import selection, sessions, tracking, trial_masks
+from mesodask.curves.engine import Run
 from mesodask.errors import DataError, SettingsError, TrackingError
 from mesodask.io import alf, cache, fov, regions, stores
 from mesodask.io.runstore import RunStore
-from mesodask.run_driver import checked_identity
-from mesodask.run_engine import Run
-from mesodask.run_features import SessionSource
+from mesodask.runs.driver import checked_identity
+from mesodask.runs.features import SessionSource
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, RunSettings, S, short_hash
 from mesodask.trial_masks import TrialMask

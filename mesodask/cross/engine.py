@@ -1,6 +1,6 @@
 """The engine of cross-session runs: first the models of training sessions, then their scores on every other session.
 
-Both are plans of :mod:`mesodask.run_driver`. What follows from stored scores alone - which fold is picked, the scores
+Both are plans of :mod:`mesodask.runs.driver`. What follows from stored scores alone - which fold is picked, the scores
 at home, p-values - is written by the driver, anew whenever anything was missing, so that no kill leaves it behind.
 """
 
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mesodask import cross_scores, run_driver, run_features
-from mesodask.cross_scores import FitBlock, Fitted, NullBlock, NullScores, Pair, PairBlock, PairScores, Trials
+from mesodask.cross import scores as cross_scores
+from mesodask.cross.scores import FitBlock, Fitted, NullBlock, NullScores, Pair, PairBlock, PairScores, Trials
 from mesodask.io import stores
 from mesodask.io.cross_target import FOLD_SCORES, SCORES, CrossTarget
 from mesodask.io.crossstore import KIND, PICKED, CrossSessionStore
 from mesodask.io.target_store import UNDEFINED
-from mesodask.run_driver import AnyRun, Plan, Progress
+from mesodask.runs import driver
+from mesodask.runs import features as run_features
+from mesodask.runs.driver import AnyRun, Plan, Progress
 from mesodask.settings import CrossSessionSettings, short_hash
 
 if TYPE_CHECKING:
@@ -111,8 +113,8 @@ def carry_out(run: CrossSessionRun, client: "Client | None", *, rerun: bool, rep
         Some tasks failed for good; all other scores are stored.
     """
     with run.store.writing():
-        run_driver.prepare(run, rerun=rerun, report=report)
-        with run_driver.workers(client) as give_client:
+        driver.prepare(run, rerun=rerun, report=report)
+        with driver.workers(client) as give_client:
             fits = Plan(list(_model_shares(run)), report)
             fits.carry_out(give_client)
             _record_home(run, anew=not fits.is_empty)
@@ -120,7 +122,7 @@ def carry_out(run: CrossSessionRun, client: "Client | None", *, rerun: bool, rep
             tests.carry_out(give_client)
         _record_p_values(run, anew=not (fits.is_empty and tests.is_empty))
         tests.mark_done()
-        run_driver.check_failures(fits.failures + tests.failures)
+        driver.check_failures(fits.failures + tests.failures)
     return run.store
 
 
@@ -218,7 +220,7 @@ def _is_whole(run: CrossSessionRun, found: CrossTarget, session: int, n_shuffles
 
 
 @dataclass(frozen=True)
-class ModelShare(run_driver.Share):
+class ModelShare(driver.Share):
     """The models of one training session and target, and the null of its labels where that is the one asked for."""
 
     stage: ClassVar[str] = "models"
@@ -291,7 +293,7 @@ class ModelShare(run_driver.Share):
 
 
 @dataclass(frozen=True)
-class PairShare(run_driver.Share):
+class PairShare(driver.Share):
     """The scores of one test session and target by the models of all training sessions that have one."""
 
     stage: ClassVar[str] = "sessions"

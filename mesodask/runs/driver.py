@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import xarray as xr
 
-from mesodask import run_events, run_features
 from mesodask.errors import TasksFailedError
 from mesodask.io.runbase import RunBase
 from mesodask.numerics.decoder_identity import decoder_identity
-from mesodask.run_features import Source
+from mesodask.runs import events
+from mesodask.runs import features as run_features
+from mesodask.runs.features import Source
 from mesodask.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ class Plan:
         Whether nothing was missing.
     """
 
-    _page: run_events.Teller
+    _page: events.Teller
 
     def __init__(self, shares: Sequence[Share], report: Progress) -> None:
         self.failures: list[tuple[Share, str]] = []
@@ -280,7 +281,7 @@ class Plan:
 
         try:
             client = give_client()
-            with run_events.telling(client, self._shares, self._left) as self._page:
+            with events.telling(client, self._shares, self._left) as self._page:
                 runner.run_tasks(client, self._tasks(), self._on_result, on_failure=self._on_failure)
         except KeyboardInterrupt as interrupt:
             for path in dict.fromkeys(share.run.store.path for share in self._shares):

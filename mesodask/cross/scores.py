@@ -9,7 +9,7 @@ import numpy as np
 from mesodask.io.cross_target import FOLD_SCORES, SCORES, CrossTarget
 from mesodask.numerics import seeds, transfer
 from mesodask.numerics.folds import Fold
-from mesodask.run_features import load_decoded
+from mesodask.runs.features import load_decoded
 from mesodask.settings import CrossSessionSettings
 
 NULL_BATCH = 10  # permuted training labels that are carried through the pipeline together

@@ -1,0 +1,1 @@
+"""What the original scripts have cached, as stores: sessions, and results."""

@@ -1,0 +1,1 @@
+"""What every kind of run has: features and null labels, a driver of plans, counts of what is stored, live events."""
