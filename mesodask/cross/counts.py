@@ -9,7 +9,7 @@ import numpy as np
 from mesodask.errors import StoreError
 from mesodask.io.cross_target import CrossTarget
 from mesodask.io.crossstore import CrossSessionStore
-from mesodask.runs.counts import Record, TargetStatus, Written
+from mesodask.runs.counts import Record, TargetStatus, Written, skipped_sessions
 
 
 def count_cross_target(
@@ -46,11 +46,7 @@ def count_cross_target(
     status = values["status"].tolist()
     given_up = sum(int(record.get("n_scores", 0)) for record in failures if record.get("target") == target)
     failed = min(given_up, counts.total - counts.done)
-    skipped = {
-        f"{date} ({eid})": str(reason)
-        for eid, date, reason, one in zip(found.sessions, dates, values["reason"], status, strict=True)
-        if one == "skipped"
-    }
+    skipped = skipped_sessions(values, found.sessions, dates)
     return (
         TargetStatus(
             target, len(status), status.count("done"), skipped, counts.total, counts.done, failed,

@@ -33,7 +33,7 @@ ON_READING = (*(name for name in CROSS_TARGET if len(CROSS_TARGET[name].dims) > 
               *READOUT)  # fmt: skip
 
 
-class CrossSessionStore(RunBase):
+class CrossSessionStore(RunBase[CrossTarget]):
     """One cross-session run on disk.
 
     Parameters
@@ -47,28 +47,7 @@ class CrossSessionStore(RunBase):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._targets: dict[str, CrossTarget] = {}  # as long as the lock is held nobody else changes them
-
-    def _forget_opened(self, target: str | None = None) -> None:
-        if target is None:
-            self._targets.clear()
-        else:
-            self._targets.pop(target, None)
-
-    def target(self, target: str) -> CrossTarget:
-        """Open the scores of a target; while the lock is held, what is damaged is mended.
-
-        Raises
-        ------
-        StoreError
-            There is no such target, or its metadata is damaged.
-        """
-        if self._lock is None:
-            return CrossTarget(self.path, target)
-        if target not in self._targets:
-            self._targets[target] = CrossTarget(self.path, target, mend=True)
-        return self._targets[target]
+        super().__init__(path, CrossTarget)
 
     def reserve(self, target: str, sizes: dict[str, int], sessions: Sequence[str], attributes: dict[str, Any]) -> None:
         """Make room for the scores of a target: create its arrays, or let the null grow; nothing that is there changes.
@@ -89,12 +68,8 @@ class CrossSessionStore(RunBase):
         self._before_writing()
         if not stores.has_group(self.path, target):
             create_cross_target(self.path, target, sizes, sessions, attributes)
+        self._check_definition(target, attributes["definition"])
         found = self.target(target)
-        if found.attrs.get("definition") != attributes["definition"]:
-            raise StoreError(
-                f"{self.path}/{target}: scores of another event or window of target {target!r}; "
-                "use rerun=True to compute them anew"
-            )
         if found.sessions != list(sessions):
             raise StoreError(f"{self.path}/{target}: scores of other sessions; use rerun=True to compute them anew")
         if sizes["shuffle"] > found.n_shuffles:
@@ -115,17 +90,6 @@ class CrossSessionStore(RunBase):
             zarr.open_group(str(self.path / target), mode="r+").attrs[PICKED] = value
             found.attrs[PICKED] = value
 
-    def write_session(self, target: str, session: int, **values: Any) -> None:
-        """Store what is one value a session: n_trials, performance, status, reason."""
-        self._before_writing()
-        self.target(target).columns.write(session, values)
-
-    def sessions(self, target: str) -> xr.Dataset:
-        """Read what is one value a session: n_trials, performance, status, reason."""
-        found = self.target(target)
-        columns = {name: ("session", values) for name, values in found.columns.values().items()}
-        return xr.Dataset(columns, coords={"session": found.sessions}, attrs=found.attrs)
-
     def dataset(self, target: str) -> xr.Dataset:
         """Read everything of a target, undefined scores as NaN.
 
@@ -142,8 +106,7 @@ class CrossSessionStore(RunBase):
         StoreError
             The run has no such target, or a part of it is damaged; the message names the file.
         """
-        if not stores.has_group(self.path, target):
-            raise StoreError(f"{self.path}: no target {target!r} in this run; it has {', '.join(self.targets())}")
+        self.check_has(target)
         found = self.target(target)
         variables: dict[str, tuple] = {}
         for name in ON_READING:

@@ -9,10 +9,9 @@ import errno
 import json
 import logging
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -21,7 +20,8 @@ import zarr
 from mesodask.errors import StoreError
 from mesodask.io import cache, stores
 from mesodask.io.lock import Lock
-from mesodask.io.target_store import building_group, naming_damage
+from mesodask.io.session_columns import SessionColumns, naming_damage
+from mesodask.io.target_store import building_group
 from mesodask.schema import FEATURES, SCHEMA_VERSION, TRACKED, validate
 
 logger = logging.getLogger(__name__)
@@ -29,30 +29,33 @@ logger = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class RunBase(ABC):
+class OpenedTarget(Protocol):
+    """What the opened group of a target has, whatever kind of run it is of."""
+
+    attrs: dict[str, Any]
+    sessions: list[str]
+    columns: SessionColumns
+
+
+T = TypeVar("T", bound=OpenedTarget)
+
+
+class RunBase(Generic[T]):
     """One run on disk, of whatever kind.
 
     Parameters
     ----------
     path : pathlib.Path
         Its store.
+    opens : callable(path, target, mend)
+        Opens the group of a target, and mends it meanwhile or not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opens: Callable[[Path, str, bool], T]) -> None:
         self.path = path
+        self._opens = opens
+        self._targets: dict[str, T] = {}  # as long as the lock is held nobody else changes them
         self._lock: Lock | None = None
-
-    @abstractmethod
-    def _forget_opened(self, target: str | None = None) -> None:
-        """Forget what is held in memory of a target, or of all."""
-
-    @abstractmethod
-    def sessions(self, target: str) -> xr.Dataset:
-        """Read what is one value a session: n_trials, performance, status, reason."""
-
-    @abstractmethod
-    def write_session(self, target: str, session: int, **values: Any) -> None:
-        """Store what is one value a session: n_trials, performance, status, reason."""
 
     def exists(self) -> bool:
         """Tell whether there is such a run."""
@@ -62,6 +65,11 @@ class RunBase(ABC):
         """Raise :class:`StoreError` if there is no such run."""
         if not self.exists():
             raise StoreError(f"{self.path}: no run store here; give the path that the analysis printed")
+
+    def check_has(self, target: str) -> None:
+        """Raise :class:`StoreError` if the run has no such target."""
+        if not stores.has_group(self.path, target):
+            raise StoreError(f"{self.path}: no target {target!r} in this run; it has {', '.join(self.targets())}")
 
     # the one who writes -----------------------------------------------------------------------------------------
 
@@ -103,6 +111,45 @@ class RunBase(ABC):
     def _before_writing(self) -> None:
         if self._lock is not None:
             self._lock.check()
+
+    # its targets ------------------------------------------------------------------------------------------------
+
+    def target(self, target: str) -> T:
+        """Open the scores of a target; while the lock is held, what is damaged is mended.
+
+        Raises
+        ------
+        StoreError
+            There is no such target, or its metadata is damaged.
+        """
+        if self._lock is None:
+            return self._opens(self.path, target, False)
+        if target not in self._targets:
+            self._targets[target] = self._opens(self.path, target, True)
+        return self._targets[target]
+
+    def _forget_opened(self, target: str | None = None) -> None:
+        """Forget what is held in memory of a target, or of all."""
+        for one in [*self._targets] if target is None else [target]:
+            self._targets.pop(one, None)
+
+    def _check_definition(self, target: str, definition: str) -> None:
+        if self.target(target).attrs.get("definition") != definition:
+            raise StoreError(
+                f"{self.path}/{target}: scores of another event or window of target {target!r}; "
+                "use rerun=True to compute them anew"
+            )
+
+    def write_session(self, target: str, session: int, **values: Any) -> None:
+        """Store what is one value a session: n_trials, performance, status, reason."""
+        self._before_writing()
+        self.target(target).columns.write(session, values)
+
+    def sessions(self, target: str) -> xr.Dataset:
+        """Read what is one value a session: n_trials, performance, status, reason."""
+        found = self.target(target)
+        columns = {name: ("session", values) for name, values in found.columns.values().items()}
+        return xr.Dataset(columns, coords={"session": found.sessions}, attrs=found.attrs)
 
     # the run ----------------------------------------------------------------------------------------------------
 

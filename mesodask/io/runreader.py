@@ -49,7 +49,7 @@ class ScoreReader:
 
     def session_values(self) -> dict[str, np.ndarray]:
         """Read what is one value a session, by name: n_trials, performance, status, reason."""
-        return self._store.session_values()
+        return self._store.columns.values()
 
     def score(self, session: int, k: int | None = None, resamples: slice = slice(None)) -> np.ndarray:
         """Read scores of a session, float64 as on disk.

@@ -6,13 +6,11 @@ Only whole chunks are written; the rest is as for every run (:mod:`mesodask.io.r
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
 
-from mesodask.errors import StoreError
 from mesodask.io import stores
 from mesodask.io.runbase import RunBase
 from mesodask.io.target_store import (
@@ -26,7 +24,7 @@ from mesodask.io.target_store import (
 __all__ = ["RESAMPLE_CHUNK", "SHUFFLE_CHUNK", "UNDEFINED", "RunStore"]
 
 
-class RunStore(RunBase):
+class RunStore(RunBase[TargetStore]):
     """One run of neuron-dropping curves on disk.
 
     Parameters
@@ -40,21 +38,7 @@ class RunStore(RunBase):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._targets: dict[str, TargetStore] = {}  # as long as the lock is held nobody else changes them
-
-    def _forget_opened(self, target: str | None = None) -> None:
-        if target is None:
-            self._targets.clear()
-        else:
-            self._targets.pop(target, None)
-
-    def _target(self, target: str) -> TargetStore:
-        if self._lock is None:
-            return TargetStore(self.path, target)
-        if target not in self._targets:
-            self._targets[target] = TargetStore(self.path, target, mend=True)
-        return self._targets[target]
+        super().__init__(path, TargetStore)
 
     def reserve(
         self,
@@ -97,22 +81,14 @@ class RunStore(RunBase):
         if not stores.has_group(self.path, target):
             attributes = {"definition": definition, "target": target}
             create_target(self.path, target, sessions, attributes, n_shuffles, resample_chunk)
-        self._targets.pop(target, None)
-        store = TargetStore(self.path, target, mend=self._lock is not None)
-        if store.attrs.get("definition") != definition:
-            raise StoreError(
-                f"{self.path}/{target}: scores of another event or window of target {target!r}; "
-                "use rerun=True to compute them anew"
-            )
+        self._forget_opened(target)
+        self._check_definition(target, definition)
+        store = self.target(target)
         store.grow(sessions, ks, R, n_shuffles)
+        self._forget_opened(target)
         wanted = (R if null_resamples is None else min(R, null_resamples)) if n_shuffles else 0
         if wanted > store.attrs.get("null_resamples", -1):
             zarr.open_group(str(self.path / target), mode="r+").attrs["null_resamples"] = wanted
-
-    def write_session(self, target: str, session: int, **values: Any) -> None:
-        """Store what is one value a session: n_trials, performance, status, reason."""
-        self._before_writing()
-        self._target(target).write_session(session, values)
 
     def write_scores(
         self,
@@ -147,20 +123,20 @@ class RunStore(RunBase):
             First shuffle of the block.
         """
         self._before_writing()
-        self._target(target).write_scores(session, first, ks, score, null, first_shuffle)
+        self.target(target).write_scores(session, first, ks, score, null, first_shuffle)
 
     def extent(self, target: str) -> tuple[list[int], int, int]:
         """Tell what the store has room for: its ks, and the numbers of resamples and of shuffles."""
-        store = self._target(target)
+        store = self.target(target)
         return store.ks, store.n_resamples, store.n_shuffles
 
     def resample_chunk(self, target: str) -> int:
         """Tell how many resamples a chunk of the target's arrays holds; blocks of them are the cheapest to write."""
-        return self._target(target).resample_chunk
+        return self.target(target).resample_chunk
 
     def null_resamples(self, target: str) -> int:
         """Tell on how many resamples the null has been asked for; on all of them, where nothing else is noted."""
-        store = self._target(target)
+        store = self.target(target)
         return store.attrs.get("null_resamples", store.n_resamples)
 
     def missing(self, target: str, session: int, ks: Sequence[int], R: int, n_shuffles: int) -> np.ndarray:
@@ -198,13 +174,7 @@ class RunStore(RunBase):
         StoreError
             As :meth:`missing`.
         """
-        return self._target(target).missing_by_k(session, ks, R, null_resamples, n_shuffles)
-
-    def sessions(self, target: str) -> xr.Dataset:
-        """Read what is one value a session: n_trials, performance, status, reason."""
-        store = self._target(target)
-        columns = {name: ("session", values) for name, values in store.session_values().items()}
-        return xr.Dataset(columns, coords={"session": store.sessions}, attrs=store.attrs)
+        return self.target(target).missing_by_k(session, ks, R, null_resamples, n_shuffles)
 
     def scores(self, target: str) -> xr.Dataset:
         """Read the scores of a target, ks in ascending order, undefined scores as NaN.
@@ -220,8 +190,7 @@ class RunStore(RunBase):
         StoreError
             The run has no such target, or a part of it is damaged; the message names the file.
         """
-        if not stores.has_group(self.path, target):
-            raise StoreError(f"{self.path}: no target {target!r} in this run; it has {', '.join(self.targets())}")
+        self.check_has(target)
         dataset = TargetStore(self.path, target).scores()
         finished = dataset["score"].notnull()
         null_finished = (dataset["null_score"].notnull() | ~finished).all("resample")

@@ -54,6 +54,8 @@ class TargetStore:
         What there is room for.
     score, null : ScoreArray
         The scores; the position of a k is its index in ``ks``.
+    columns : SessionColumns
+        What is one value a session.
 
     Raises
     ------
@@ -75,7 +77,7 @@ class TargetStore:
         self.n_resamples = min(self.score.shape[2], self.null.shape[2])
         self.n_shuffles = self.null.shape[3]
         self._positions = {k: position for position, k in enumerate(self.ks)}
-        self._columns = SessionColumns(self.path, self.sessions, mend)
+        self.columns = SessionColumns(self.path, self.sessions, mend)
 
     @property
     def resample_chunk(self) -> int:
@@ -99,14 +101,6 @@ class TargetStore:
         return [int(k) for k in ks[:known]]
 
     # one value a session ----------------------------------------------------------------------------------------
-
-    def session_values(self) -> dict[str, np.ndarray]:
-        """Read n_trials, performance, status and reason, each (n_sessions,)."""
-        return self._columns.values()
-
-    def write_session(self, session: int, values: dict[str, Any]) -> None:
-        """Write some of the values of a session; those that stand there already are not written again."""
-        self._columns.write(session, values)
 
     # scores -------------------------------------------------------------------------------------------------------
 
@@ -153,7 +147,7 @@ class TargetStore:
                 null[session, row] = self.null.read((session, position), self.n_resamples, self.n_shuffles)
         coordinates = {"session": self.sessions, "k": np.array(self.ks, dtype=np.int64)[order]}
         return conform(
-            coordinates | {"score": score, "null_score": null} | self.session_values(), RUN_TARGET, self.attrs
+            coordinates | {"score": score, "null_score": null} | self.columns.values(), RUN_TARGET, self.attrs
         )
 
     # growth -------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -83,6 +83,12 @@ def read_failures(file: Path) -> list[Record]:
     return [record for record in records if isinstance(record, dict)]
 
 
+def skipped_sessions(values: Mapping[str, np.ndarray], sessions: Sequence[str], dates: np.ndarray) -> dict[str, str]:
+    """Tell why sessions are skipped, by ``date (eid)``, from what is one value a session."""
+    rows = zip(sessions, dates, values["status"], values["reason"], strict=True)
+    return {f"{date} ({eid})": str(reason) for eid, date, status, reason in rows if status == "skipped"}
+
+
 def count_target(
     store: RunStore, target: str, failures: Sequence[Record], *, quick: bool = False
 ) -> tuple[TargetStatus, list[Written]]:
@@ -113,13 +119,11 @@ def count_target(
         with_null = int(stores.attributes(store.path, target).get("null_resamples", reader.n_resamples))
     except StoreError as error:  # being made at this moment, or damaged
         return TargetStatus(target, problem=str(error)), []
-    skipped: dict[str, str] = {}
     written: list[Written] = []
     sums = np.zeros(4, dtype=int)
     sessions_done = 0
     for session, eid in enumerate(reader.sessions):
         if values["status"][session] == "skipped":
-            skipped[f"{dates[session]} ({eid})"] = str(values["reason"][session])
             continue
         n_shuffles = min(store.feature_attributes(target, eid).get("n_null", reader.n_shuffles), reader.n_shuffles)
         asked = _Session(reader, session, min(with_null, reader.n_resamples), n_shuffles, quick)
@@ -128,6 +132,7 @@ def count_target(
         sessions_done += bool(one[0] == one[1])
         sums += one
     total, done, failed, damaged = map(int, sums)
+    skipped = skipped_sessions(values, reader.sessions, dates)
     status = TargetStatus(
         target, len(reader.sessions), sessions_done, skipped, total, done, failed, total - done - failed, damaged
     )

@@ -60,7 +60,7 @@ class AnyRun(ABC):
 
     kind: ClassVar[str]  # what the store says of itself
 
-    store: RunBase
+    store: RunBase[Any]
     tracked: xr.Dataset
     sources: tuple[Source, ...]
     settings: RunSettings

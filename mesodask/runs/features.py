@@ -119,7 +119,7 @@ class SessionSource:
 
 
 def prepare(
-    store: RunBase, sources: Sequence[Source], settings: RunSettings, report: Callable[[str, int, int], None]
+    store: RunBase[Any], sources: Sequence[Source], settings: RunSettings, report: Callable[[str, int, int], None]
 ) -> None:
     """Make sure that the store holds the features and null labels of all sessions and targets of a run.
 
@@ -147,12 +147,12 @@ def prepare(
         _finish_target(store, target, sources, settings)
 
 
-def skips(store: RunBase, target: str, eids: Sequence[str]) -> dict[str, str]:
+def skips(store: RunBase[Any], target: str, eids: Sequence[str]) -> dict[str, str]:
     """Tell why each session is skipped in a target; empty where it is not."""
     return {eid: store.feature_attributes(target, eid)["skipped"] for eid in eids}
 
 
-def record_sessions(store: RunBase, target: str, reasons: Mapping[str, str]) -> None:
+def record_sessions(store: RunBase[Any], target: str, reasons: Mapping[str, str]) -> None:
     """Write the number of decoded trials, the performance and the reason of a skip of every session of a target.
 
     What stands there already is not written again: a finished run that is called again is only read.
@@ -200,7 +200,7 @@ def check_anything_to_decode(reasons: Mapping[str, Mapping[str, str]]) -> None:
 # first pass: the features of each session ----------------------------------------------------------------------
 
 
-def _store_features(store: RunBase, source: Source, settings: RunSettings) -> None:
+def _store_features(store: RunBase[Any], source: Source, settings: RunSettings) -> None:
     eid, build_id = source.eid, source.build_id
     pending = [t for t in settings.targets if store.feature_attributes(t, eid).get("build_id") != build_id]
     if not pending:
@@ -231,7 +231,7 @@ def _content_hash(dataset: xr.Dataset) -> str:
 # second pass: decoded trials and null labels --------------------------------------------------------------------
 
 
-def _finish_target(store: RunBase, target: str, sources: Sequence[Source], settings: RunSettings) -> None:
+def _finish_target(store: RunBase[Any], target: str, sources: Sequence[Source], settings: RunSettings) -> None:
     wanted = whole_batches(settings.n_null_labels)
     eids = [source.eid for source in sources]
     unfinished = [s for s in sources if store.feature_attributes(target, s.eid).get("n_null_asked", -1) < wanted]
@@ -261,7 +261,7 @@ def _finish_target(store: RunBase, target: str, sources: Sequence[Source], setti
         _write_decoded(store, target, eid, decoded, null_labels, wanted, reason)
 
 
-def _skip_reason(store: RunBase, target: str, eid: str, y: np.ndarray, min_per_class: int) -> str:
+def _skip_reason(store: RunBase[Any], target: str, eid: str, y: np.ndarray, min_per_class: int) -> str:
     """Why a session has too few trials; empty if it has enough."""
     attrs = store.feature_attributes(target, eid)
     counts = np.bincount(y, minlength=2)
@@ -272,7 +272,7 @@ def _skip_reason(store: RunBase, target: str, eid: str, y: np.ndarray, min_per_c
 
 
 def _draw_null(
-    store: RunBase, target: str, source: Source, decoded: np.ndarray, wanted: int, settings: RunSettings
+    store: RunBase[Any], target: str, source: Source, decoded: np.ndarray, wanted: int, settings: RunSettings
 ) -> np.ndarray:
     """Null label vectors (n_null, n_trials), -1 where a trial is not decoded."""
     eid = source.eid
@@ -324,7 +324,7 @@ def fold_settings(settings: NdcSettings, eid: str, target: str, resample: int) -
 
 
 def _write_decoded(
-    store: RunBase, target: str, eid: str, decoded: np.ndarray, null_labels: np.ndarray, wanted: int, reason: str
+    store: RunBase[Any], target: str, eid: str, decoded: np.ndarray, null_labels: np.ndarray, wanted: int, reason: str
 ) -> None:
     content = store.feature_attributes(target, eid)["content"]
     fingerprint = hashlib.blake2b(content.encode() + decoded.tobytes(), digest_size=16).hexdigest()

@@ -57,7 +57,7 @@ class Recipe:
     remarks: list[str]
 
 
-def recipe(store: RunBase, one: str | Path | None = None, roicat_root: str | Path | None = None) -> Recipe:
+def recipe(store: RunBase[Any], one: str | Path | None = None, roicat_root: str | Path | None = None) -> Recipe:
     """Tell how to do a run again, from its store alone.
 
     Parameters
@@ -95,7 +95,7 @@ def recipe(store: RunBase, one: str | Path | None = None, roicat_root: str | Pat
     return Recipe("" if by_hand else _command(kind.command, eids, places, how, settings), script, remarks)
 
 
-def held_settings(store: RunBase) -> dict[str, Any]:
+def held_settings(store: RunBase[Any]) -> dict[str, Any]:
     """Give the settings that a run's scores are of: of more than one call, all that they asked for together."""
     settings, targets = dict(store.attrs["settings"]), settings_order(store.targets())
     settings["targets"] = targets or settings["targets"]
@@ -131,7 +131,7 @@ def _narrowing(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return how | ({"neurons": attrs["neurons"]} if attrs["neurons"] else {}), []
 
 
-def _by_hand(store: RunBase, attrs: Mapping[str, Any], eids: list[str]) -> dict[str, str]:
+def _by_hand(store: RunBase[Any], attrs: Mapping[str, Any], eids: list[str]) -> dict[str, str]:
     """Arguments that a store knows of and does not hold, each with the reason for which it knows."""
     found = {}
     dropped = (store.feature_attributes(target, eid).get("dropped", {}) for target in store.targets() for eid in eids)
