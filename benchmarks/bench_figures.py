@@ -25,9 +25,10 @@ from bench_session import FULL, SMALL, peak_memory, store_path  # noqa: E402
 
 from mesodask import load_or_embed, plot_raster, plot_xyz, simulate_subject  # noqa: E402
 from mesodask.embedding.raster_order import store_order  # noqa: E402
-from mesodask.population_sparseness import NEURONS_A_TASK, compute_part, timing_of  # noqa: E402
+from mesodask.population_sparseness import NEURONS_A_TASK  # noqa: E402
 from mesodask.sessions import open_session  # noqa: E402
 from mesodask.simulate import SimulatedSubject  # noqa: E402
+from mesodask.sparseness_parts import compute_part, timing_of  # noqa: E402
 
 
 def sparseness_task(session: xr.Dataset, _: Path) -> None:

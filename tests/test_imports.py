@@ -36,6 +36,7 @@ RANK = {
     "status": 11,
     "figures": 12,
     "ndc": 13,
+    "sparseness_parts": 7,
     "population_sparseness": 14,
     "pairs": 14,
     "generalization": 14,

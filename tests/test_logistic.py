@@ -12,6 +12,7 @@ from mesodask.errors import DataError, SettingsError
 from mesodask.numerics import logistic
 from mesodask.numerics.estimator import BatchedLogisticRegression
 from mesodask.numerics.logistic import fit_logistic
+from mesodask.numerics.newton import newton_fits
 
 KINDS = ("plain", "easy", "separable", "shared", "twins", "same", "one-sided", "rare", "heavy-tailed")
 
@@ -87,7 +88,7 @@ def test_weights_minimise_the_objective_of_the_docstring():
 
 def test_float64_path_agrees_with_liblinear():
     U, labels = population("shared", 100, 60, 3, seed=1)
-    weights, converged = logistic._newton_fits(U, np.where(labels, 1, -1).astype(np.float32))
+    weights, converged = newton_fits(U, np.where(labels, 1, -1).astype(np.float32))
     assert converged.all()
     for w, y in zip(weights, labels, strict=True):
         expected = liblinear_decisions(U, y)

@@ -23,6 +23,7 @@ from mesodask import (
     population_sparseness,
     simulate_subject,
     sparseness,
+    sparseness_parts,
 )
 from mesodask import sessions as session_stores
 from mesodask.cli import main
@@ -292,12 +293,12 @@ def test_traces_that_are_not_finite_take_no_part() -> None:
     events = np.array([[5.0, 10.0]])
     every = np.ones((2, 2), dtype=bool)
     events, windows = np.concatenate([events, events]), ((0.0, 0.3), (0.0, 0.3))
-    timing = population_sparseness.Timing(events, windows, every, (0, 1), every)
+    timing = sparseness_parts.Timing(events, windows, every, (0, 1), every)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session_stores, "open_session", lambda _: session)
         patch.setattr(session_stores.stores, "reading", lambda *_: contextlib.nullcontext())
         session.encoding["source"] = "nowhere"
-        part = population_sparseness.compute_part("nowhere", np.arange(3), timing, True, "hold")
+        part = sparseness_parts.compute_part("nowhere", np.arange(3), timing, True, "hold")
     assert part.n_neurons == 2
     assert np.isnan(part.rate[:, 1]).all()
     assert np.isfinite(part.rate[:, [0, 2]]).all()

@@ -29,12 +29,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import spotrf, spotri, strtri
-from scipy.special import expit
 
 from mesodask.errors import DataError
 from mesodask.numerics.conjugate import minimise, mirror_upper, pulls, signs
+from mesodask.numerics.newton import newton_fits
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -52,10 +51,8 @@ _ROUNDING = np.float32(4e-6)
 # some tens are usual; along the kernel itself, data that are decoded without error take some hundreds (after 200
 # decisions were 1.6e-3 off)
 _MAX_ITERATIONS = 1000
-# what may remain of the gradient, against its start, after the float32 solver and after Newton's method
+# what may remain of the gradient, against its start, after the float32 solver
 _GRADIENT_LEFT = 3e-4
-_NEWTON_GRADIENT_LEFT = 1e-6
-_MAX_NEWTON_STEPS = 60
 # the energy norm counts every direction by its curvature, the iterations along the kernel itself are slowest where that
 # is small, and there decisions are off by up to ten times as much
 _WITHOUT_PRECONDITIONER = 0.1
@@ -166,7 +163,7 @@ def fit_logistic(U: Float32, labels: NDArray[np.bool_], *, precision: float = 1.
         # coefficients in float32 would lose what Newton's method in float64 has won
         solution, dual = (solution @ U if dual else solution), False
         refined[todo] = True
-        solution[todo], converged[todo] = _newton_fits(U, S[todo])
+        solution[todo], converged[todo] = newton_fits(U, S[todo])
     return LogisticFits(U, solution, dual, converged, refined)
 
 
@@ -376,39 +373,3 @@ def _inverse(matrix: Float32) -> Float32:
     inverse[half:, :half] = -ABS.T
     inverse[half:, half:] = schur_inverse
     return inverse
-
-
-def _newton_fits(U: Float32, S: Float32) -> tuple[Float64, NDArray[np.bool_]]:
-    """Solve columns by Newton's method in float64; return weights (n_columns, n_features) and convergence."""
-    features = U.astype(np.float64)
-    kernel = features @ features.T
-    fits = [_newton(kernel, s) for s in S.astype(np.float64)]
-    return np.array([a for a, _ in fits]) @ features, np.array([converged for _, converged in fits])
-
-
-def _newton(kernel: Float64, s: Float64) -> tuple[Float64, bool]:
-    """Solve one column by damped Newton steps in trial space; return the coefficients and whether they converged.
-
-    With B = I + sqrt(q) K sqrt(q) and r = g - a the step is ``da = r - sqrt(q) B^-1 sqrt(q) K r``.
-    """
-    a, f = np.zeros_like(s), np.zeros_like(s)
-    start = 0.25 * s @ kernel @ s
-    for _ in range(_MAX_NEWTON_STEPS):
-        pull = s * expit(-s * f)
-        residual = pull - a
-        ascent = kernel @ residual
-        if residual @ ascent <= _NEWTON_GRADIENT_LEFT**2 * start:
-            return a, True
-        root = np.sqrt(np.abs(pull) * (1 - np.abs(pull)))
-        factor = cho_factor(np.eye(len(s)) + root[:, None] * kernel * root, lower=True)
-        da = residual - root * cho_solve(factor, root * ascent)
-        df = kernel @ da
-        loss, step = _loss(a, f, s), 1.0
-        while _loss(a + step * da, f + step * df, s) > loss * (1 + 1e-12) and step > 1e-6:
-            step /= 2
-        a, f = a + step * da, f + step * df
-    return a, False
-
-
-def _loss(a: Float64, f: Float64, s: Float64) -> float:
-    return float(0.5 * a @ f + np.logaddexp(0, -s * f).sum())
