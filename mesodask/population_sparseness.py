@@ -19,7 +19,7 @@ import xarray as xr
 from mesodask import schema, selection, sessions
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, StoreError, TasksFailedError
 from mesodask.event_windows import WINDOWS
-from mesodask.io import alf, cache, inventory, stores
+from mesodask.io import alf, cache, stores
 from mesodask.ndc import Progress, embed_all, silent
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import Sampling
@@ -177,7 +177,7 @@ class _Job:
             return False
         try:
             stores.check_seal(self.path)
-            inventory.check_chunks(self.path)
+            stores.check_chunks(self.path)
             with stores.reading(self.path):
                 stores.open_group(self.path, schema=schema.SPARSENESS).load()
         except StoreError as error:

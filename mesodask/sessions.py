@@ -3,11 +3,11 @@
 Rows are all ROIs of the session, FOVs in name order; a row index means this row everywhere in mesodask.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import xarray as xr
@@ -22,6 +22,8 @@ from mesodask.numerics.windows import FrameClock
 
 if TYPE_CHECKING:
     from distributed import Client
+
+R = TypeVar("R")
 
 REBUILD = "build it again with load_or_embed(eid, rerun=True), or mesodask embed EID --rerun"
 
@@ -135,25 +137,32 @@ def load_or_embed(
             progress(n_there + done, len(files))
 
     errors = build_stores(requests, client=client, report=report)
-    for given in [name for name in files if name not in errors]:
-        try:
-            stores.remove_partial(paths[given].parent, paths[given].name)
-            _check_sources(files[given], paths[given], collection)
-        except MesodaskError as error:
-            errors[given] = error
+
+    def check(given: str) -> None:
+        stores.remove_partial(paths[given].parent, paths[given].name)
+        _check_sources(files[given], paths[given], collection)
+
+    _of_each(files, check, errors)
     if to_sort:  # before they are opened: half an order would make a store a damaged one
         raster_order.write_orders([path for given, path in paths.items() if given not in errors], to_sort, client)
-    opened = {}
-    for given in [name for name in files if name not in errors]:
-        try:
-            opened[given] = open_session(paths[given])
-        except MesodaskError as error:
-            errors[given] = error
+    opened = _of_each(files, lambda given: open_session(paths[given]), errors)
     if errors and len(eids) == 1:
         raise errors[eids[0]]
     if errors:
         raise SessionsFailedError(errors, len(files))
     return opened[eid] if isinstance(eid, str) else [opened[given] for given in eids]
+
+
+def _of_each(names: Iterable[str], work: Callable[[str], R], errors: dict[str, MesodaskError]) -> dict[str, R]:
+    """Do some work for every session that has no error yet; those that it raises are added to the others."""
+    done = {}
+    for name in names:
+        if name not in errors:
+            try:
+                done[name] = work(name)
+            except MesodaskError as error:
+                errors[name] = error
+    return done
 
 
 def _check_sources(files: alf.SessionFiles, path: Path, collection: str | None) -> None:

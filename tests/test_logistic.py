@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mesodask.errors import DataError, SettingsError
-from mesodask.numerics import logistic
+from mesodask.numerics import logistic, newton
 from mesodask.numerics.estimator import BatchedLogisticRegression
 from mesodask.numerics.logistic import fit_logistic
 from mesodask.numerics.newton import newton_fits
@@ -136,7 +136,7 @@ def test_each_trials_own_curvature_saves_iterations_where_the_kernel_reaches(mon
 def test_a_fit_that_does_not_converge_says_so(monkeypatch):
     U, labels = population("plain", 60, 80, 3, seed=0)
     monkeypatch.setattr(logistic, "_MAX_ITERATIONS", 1)
-    monkeypatch.setattr(logistic, "_MAX_NEWTON_STEPS", 1)
+    monkeypatch.setattr(newton, "_MAX_STEPS", 1)
     fits = fit_logistic(U, labels)
     assert not fits.converged.any()
     assert fits.refined.all()

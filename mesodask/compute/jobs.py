@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,16 +120,7 @@ def plan_of(
         + list(settings["job-script-prologue"] or []),
         "job_extra_directives": [*(settings["job-extra-directives"] or []), *job_extra],
     }
-    low_high = adaptive or settings["adaptive"]
-    if low_high and (cores > 1 or len(low_high) != 2 or not 0 <= low_high[0] <= low_high[1] or low_high[1] < 1):
-        raise SettingsError(
-            f"adaptive={low_high!r} with cores: {cores}; expected the fewest and the most workers, each a job of one "
-            "core"
-        )
-    given_folder = settings["shared-temp-directory"]
-    folder = Path(os.path.expandvars(given_folder)).expanduser() / "mesodask" if given_folder else shared_folder
-    if re.search(r"\s", str(folder)):
-        raise SettingsError(f"shared folder {str(folder)!r}: batch scripts allow no spaces in it; choose another")
+    folder = _folder(settings["shared-temp-directory"], shared_folder)
     job["log_directory"] = str(Path(job["log_directory"] or folder / "logs").expanduser())
     scheduler = {"dashboard_address": f"127.0.0.1:{dashboard_port}", **(settings["scheduler-options"] or {})}
     return Plan(
@@ -138,9 +129,28 @@ def plan_of(
         scheduler=scheduler,
         shared_folder=folder,
         n_workers=n_workers or int(settings["n-workers"]),
-        adaptive=None if n_workers or not low_high else (int(low_high[0]), int(low_high[1])),
+        adaptive=_adaptive(adaptive or settings["adaptive"], cores, n_workers),
         check_every=parse_timedelta(settings["check-every"]),
     )
+
+
+def _adaptive(bounds: Sequence[int] | None, cores: int, n_workers: int | None) -> tuple[int, int] | None:
+    """Check the fewest and the most workers; a number of workers that is given replaces them."""
+    if not bounds:
+        return None
+    if cores > 1 or len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] or bounds[1] < 1:
+        raise SettingsError(
+            f"adaptive={bounds!r} with cores: {cores}; expected the fewest and the most workers, each a job of one core"
+        )
+    return None if n_workers else (int(bounds[0]), int(bounds[1]))
+
+
+def _folder(given: str | None, otherwise: Path) -> Path:
+    """Where run folders are made."""
+    folder = Path(os.path.expandvars(given)).expanduser() / "mesodask" if given else otherwise
+    if re.search(r"\s", str(folder)):
+        raise SettingsError(f"shared folder {str(folder)!r}: batch scripts allow no spaces in it; choose another")
+    return folder
 
 
 def _worker_arguments(extra: list[str], walltime: str | None) -> list[str]:

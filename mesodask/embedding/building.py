@@ -38,7 +38,7 @@ import xarray as xr
 from mesodask import schema
 from mesodask.compute.progress import note_progress
 from mesodask.errors import LockedError, MesodaskError, StoreError, TasksFailedError
-from mesodask.io import cache, inventory, stores
+from mesodask.io import cache, stores
 from mesodask.io.activity import Content, Rows, rows_across, write_rows
 from mesodask.io.lock import Lock
 from mesodask.io.shards import RowShards
@@ -213,7 +213,7 @@ class _Plan:
         try:
             with _files_told(site.temporary), site.scope:
                 site.array.sweep()
-                inventory.check_chunks(site.temporary)
+                stores.check_chunks(site.temporary)
                 stores.seal(site.temporary)
                 site.lock.check()
         except MesodaskError as error:

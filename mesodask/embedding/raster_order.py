@@ -17,7 +17,7 @@ import xarray as xr
 
 from mesodask import schema
 from mesodask.errors import SettingsError, StoreError, TasksFailedError
-from mesodask.io import inventory, stores
+from mesodask.io import stores
 from mesodask.numerics.order import Order, rastermap_order
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def open_whole(path: Path) -> xr.Dataset:
         There is no such store, or it is damaged.
     """
     session = stores.open_group(path, schema=schema.SESSION)
-    inventory.check_chunks(path)
+    stores.check_chunks(path)
     return session
 
 

@@ -18,7 +18,7 @@ import xarray as xr
 import zarr
 
 from mesodask.errors import StoreError
-from mesodask.io import cache, inventory, stores
+from mesodask.io import cache, stores
 from mesodask.io.lock import Lock
 from mesodask.io.session_columns import SessionColumns, naming_damage
 from mesodask.io.target_store import building_group
@@ -262,7 +262,7 @@ class RunBase(Generic[T]):
 
     def _read_whole(self, group: str) -> xr.Dataset:
         """Read every chunk of a group; one that is damaged raises, and so does one that is not there."""
-        inventory.check_chunks(self.path / group)
+        stores.check_chunks(self.path / group)
         return stores.open_group(self.path, group).load()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 
 from mesodask.errors import MesodaskError, StoreError
-from mesodask.io import inventory, stores
+from mesodask.io import stores
 from mesodask.schema import RUN_TARGET
 
 logger = logging.getLogger(__name__)
@@ -70,14 +70,14 @@ class SessionColumns:
 
     def _read(self, name: str) -> np.ndarray:
         if self._whole:
-            inventory.check_chunks(self._group / name)  # a lost one would read 0
+            stores.check_chunks(self._group / name)  # a lost one would read 0
         return read_column(self._group, name)
 
 
 def session_names(run: Path, target: str, mend: bool) -> list[str]:
     """Read the eids of a target; lost ones are taken from the run's neurons, and written again, if `mend` is set."""
     try:
-        inventory.check_chunks(run / target / "session")  # a lost one would read as empty names
+        stores.check_chunks(run / target / "session")  # a lost one would read as empty names
         return read_column(run / target, "session").tolist()
     except StoreError as error:
         if not mend:

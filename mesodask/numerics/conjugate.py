@@ -263,13 +263,11 @@ def minimise(dual, M, curvature, diagonal, S, X, F, tol, max_iter):  # type: ign
                 longest, gain[j],
             )  # fmt: skip
             if status == _GOES_ON:
-                # at once, while the row lies in the innermost cache
-                _set_out(dual, pull[j], x[j], f[j], curvature, diagonal, g[j])
+                _set_out(dual, pull[j], x[j], f[j], curvature, diagonal, g[j])  # while its row lies in the cache
             else:
-                if status == _ARRIVED:
-                    X[order[j]], F[order[j]] = x[j], f[j]
-                else:
-                    X[order[j]], F[order[j]] = _f4(0), _f4(0)
+                if status != _ARRIVED:
+                    x[j], f[j] = _f4(0), _f4(0)
+                X[order[j]], F[order[j]] = x[j], f[j]
                 n_live -= 1
                 order[j], gain[j] = order[n_live], gain[n_live]
                 for rows in (x, f, vx, vf, pull, g):

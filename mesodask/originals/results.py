@@ -17,7 +17,7 @@ import xarray as xr
 
 from mesodask import schema
 from mesodask.errors import DataError, StoreError
-from mesodask.io import alf, cache, inventory, sources, stores, upstream, upstream_results
+from mesodask.io import alf, cache, sources, stores, upstream, upstream_results
 from mesodask.io.upstream_results import StoredCrossSession, StoredCurves, StoredScores
 from mesodask.originals import sessions
 from mesodask.settings import short_hash
@@ -329,7 +329,7 @@ def open_imported(store: str | Path) -> xr.Dataset | dict[str, xr.Dataset]:
     if kind not in (KIND_CURVES, KIND_CROSS_SESSION):
         raise StoreError(f"{path}: no store of imported results; mesodask import makes them of the originals' files")
     stores.check_seal(path)
-    inventory.check_chunks(path)
+    stores.check_chunks(path)
     with stores.reading(path):
         if kind == KIND_CURVES:
             return stores.open_group(path, schema=schema.IMPORTED_CURVES).load()
