@@ -18,7 +18,7 @@ import xarray as xr
 import zarr
 
 from mesodask.errors import StoreError
-from mesodask.io import cache, stores
+from mesodask.io import cache, run_html, stores
 from mesodask.io.lock import Lock
 from mesodask.io.session_columns import SessionColumns, naming_damage
 from mesodask.io.target_store import building_group
@@ -56,6 +56,12 @@ class RunBase(Generic[T]):
         self._opens = opens
         self._targets: dict[str, T] = {}  # as long as the lock is held nobody else changes them
         self._lock: Lock | None = None
+
+    def __repr__(self) -> str:
+        return run_html.one_line(self)
+
+    def _repr_html_(self) -> str:
+        return run_html.table(self)
 
     def exists(self) -> bool:
         """Tell whether there is such a run."""
