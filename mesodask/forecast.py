@@ -18,7 +18,7 @@ from mesodask.run_cost import Load, RunCost, estimate
 from mesodask.run_engine import Run
 from mesodask.run_plan import Extent, actual_ks, grain_of, missing_pieces, resample_chunk_of
 from mesodask.run_sessions import Analysis, Matching, session_run
-from mesodask.settings import TARGETS, NdcSettings, RunSettings
+from mesodask.settings import NdcSettings, RunSettings
 from mesodask.trial_masks import TrialMask
 
 Counts = dict[tuple[str, str], int]
@@ -91,7 +91,7 @@ def count_trials(
         for eid, table in tables.items():
             try:
                 labels = binary_labels(table, target)
-                event = np.asarray(table[TARGETS[target].event], dtype=np.float64)
+                event = np.asarray(table[settings.target(target).event], dtype=np.float64)
             except (DataError, KeyError):
                 counts[target, eid] = 0
                 continue

@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mesodask"
 RANK = {
     "errors": 0,
     "schema": 1,
+    "checked": 0.4,
+    "targets": 0.6,
     "settings": 1,
     "numerics": 2,
     "io": 3,

@@ -19,6 +19,7 @@ NUMBERS = options.comma_list(float)
 # one for each of CrossSessionSettings; what is not given is left to it
 settings = options.many(
     ndc.targets,
+    ndc.definitions,
     click.option("--min-sessions", type=int, help="Fewest sessions."),
     click.option("--min-k-shared", type=int, help="Fewest neurons that all sessions share."),
     click.option("--train-on", help="first, or each: the whole matrix of sessions."),

@@ -7,12 +7,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import Any
 
 import click
 
 import mesodask
-from mesodask.cli import commands
-from mesodask.errors import MesodaskError
+from mesodask.cli import commands, options
+from mesodask.errors import MesodaskError, SettingsError
 
 BY_SIGNAL = 128  # a shell adds the signal's number to this for a process that a signal has ended
 # a batch system's end of a job, kill, and a terminal that is closed
@@ -27,7 +28,19 @@ class EndedError(KeyboardInterrupt):
         self.number = number
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """The commands; what is wrong with a setting is told by the name of its option."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(context)
+        except SettingsError as error:
+            command = self.commands.get(context.invoked_subcommand or "")
+            raise error if command is None else options.by_option(error, command) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(mesodask.__version__, prog_name="mesodask")
 @click.option("--debug", is_flag=True, help="Show tracebacks and all log lines.")
 def group(debug: bool) -> None:

@@ -10,6 +10,27 @@ from mesodask.cli.progress import Stages
 
 # what every kind of run has
 targets = click.option("--targets", callback=options.comma_list(str), help="E.g. choice,block; all four if not given.")
+
+def _by_target(context: click.Context, option: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    """Read ``choice=-0.2:0,block=-0.4:-0.1``, or names in place of the windows."""
+    if value is None:
+        return None
+    parts = [part.partition("=") for part in value.split(",")]
+    if any(not (name and one) for name, _, one in parts):
+        raise click.BadParameter(f"{value!r}: expected TARGET=... with commas between targets", context, option)
+    return {name.strip(): tuple(one.split(":")) if option.name == "windows" else one for name, _, one in parts}
+
+
+definitions = options.many(
+    click.option(
+        "--windows", callback=_by_target, metavar="TARGET=START:END,...",
+        help="Other windows, in s from the target's event, e.g. choice=-0.2:0.",
+    ),
+    click.option(
+        "--events", callback=_by_target, metavar="TARGET=COLUMN,...",
+        help="Other events, columns of the trials, e.g. choice=stimOn_times.",
+    ),
+)  # fmt: skip
 null = click.option("--null", help="permute, circular, blockwise or pseudosession; by target if not given.")
 sampling = click.option("--sampling", help="hold or frames.")
 trials = options.many(
@@ -21,6 +42,7 @@ seed = click.option("--seed", type=int, help="Key of all random draws.")
 # one for each of NdcSettings; what is not given is left to it
 settings = options.many(
     targets,
+    definitions,
     click.option("--ks", callback=options.comma_list(int), help="Numbers of neurons, e.g. 8,16,32."),
     click.option("--resamples", "R", type=int, help="Random subsets of neurons."),
     click.option("--shuffles", "n_label_shuffles", type=int, help="Null label vectors; 0 for no null."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mesodask.checked import Fault
 from mesodask.errors import SettingsError
 from mesodask.io import alf
 from mesodask.io.fov import SIGNAL_FILES
@@ -68,6 +69,15 @@ def chosen_sessions(connection: Any, eids: tuple[str, ...], subject: str | None)
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """Leave out what was not typed, so that the functions' own defaults hold."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def by_option(error: SettingsError, command: click.Command) -> SettingsError:
+    """Tell what is wrong with settings by the options that were typed: ``--resamples``, and not ``R``."""
+    if not error.faults:
+        return error
+    typed = {parameter.name: parameter.opts[-1] for parameter in command.params}
+    faults = [((typed.get(str(key[0]), key[0]), *key[1:]) if key else key, message) for key, message in error.faults]
+    return SettingsError("\n".join(str(Fault(*fault)) for fault in faults))
 
 
 def check_figure(figure: Path | None) -> None:
