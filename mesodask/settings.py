@@ -248,10 +248,14 @@ class CrossSessionSettings(RunSettings):
         Components, or neurons selected, at most.
     use_elasticnet : bool
         Search `l1_ratio`, too; the penalty is L2 alone otherwise.
-    C, l1_ratio : tuple of float
-        The grid: inverse strengths of the penalty, and shares of L1 in it.
-    outer_cv, inner_cv : int
-        Folds of the training session; and folds, within each of them, in which the grid is searched.
+    C : tuple of float
+        The grid: inverse strengths of the penalty.
+    l1_ratio : tuple of float
+        The grid: shares of L1 in the penalty, if it is searched.
+    outer_cv : int
+        Folds of the training session.
+    inner_cv : int
+        Folds, within each of the outer ones, in which the grid is searched.
     max_iter : int
         Iterations of a fit, at most.
     n_shuffle : int
@@ -259,8 +263,10 @@ class CrossSessionSettings(RunSettings):
     null_labels : {"test", "train"}
         Whose labels the null replaces: those of a test session, while the predictions stay as they are; or those of the
         training session, carried through grid, folds and transfer, many times as costly.
-    min_sessions, min_k_shared : int
-        Fewest sessions, and fewest neurons that they share.
+    min_sessions : int
+        Fewest sessions.
+    min_k_shared : int
+        Fewest neurons that all sessions share.
 
     Notes
     -----
