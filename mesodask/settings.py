@@ -16,6 +16,8 @@ from mesodask.targets import SESSION_TARGETS, TARGETS, NullKind, Target, Window,
 ALGORITHM_VERSION = 3  # raise it when a change of the code changes any score
 REDEFINITIONS = {"windows", "events"}  # settings that give targets other definitions
 
+MIN_TRIALS = 400  # of a session that is chosen from a subject's
+
 PositiveInt = Annotated[int, Field(ge=1)]
 MIN_DIMENSIONS = 2  # that a population is reduced to
 
@@ -219,7 +221,9 @@ class PopulationSettings(NdcSettings):
     @model_validator(mode="after")
     def _no_task(self) -> "PopulationSettings":
         if self.windows or self.events:
-            raise ValueError("windows and events are of ALF sessions; features= brings values that are averaged already")
+            raise ValueError(
+                "windows and events are of ALF sessions; features= brings values that are averaged already"
+            )
         if self.null == "pseudosession":
             raise ValueError(
                 "null 'pseudosession' simulates sessions of the IBL task, which features= knows nothing of; "

@@ -57,6 +57,7 @@ RANK = {
     "pairs": 14,
     "generalization": 14,
     "demo": 14,
+    "workflow": 14.5,
     "doctor": 14,
     "cli": 15,
     "compat": 15,

@@ -8,6 +8,7 @@ import platformdirs
 
 from mesodask.cli import options
 from mesodask.cli.cluster import cluster
+from mesodask.cli.config import config
 from mesodask.cli.contents import list_contents, rm
 from mesodask.cli.cross_session import cross_session
 from mesodask.cli.doctor import doctor
@@ -17,6 +18,7 @@ from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.plot import plot
 from mesodask.cli.progress import Stages
 from mesodask.cli.report import report
+from mesodask.cli.run import run
 from mesodask.cli.sparseness import sparseness
 from mesodask.cli.status import status, summary
 from mesodask.cli.submit import drive, submit
@@ -123,6 +125,8 @@ def embed(
 ALL = (
     demo,
     doctor,
+    config,
+    run,
     simulate,
     mirror,
     import_originals,

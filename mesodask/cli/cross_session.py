@@ -122,13 +122,9 @@ def summarize_cross_session(run: "CrossSessionStore", csv: Path | None) -> None:
 
 def draw_cross_session(run: "CrossSessionStore", figure: Path, x: Literal["date", "days"] = "date") -> None:
     """Draw a run into a file: accuracy by date, or the matrix where every session was trained on."""
-    from mesodask.figures import plot_cross_session, plot_generalization_matrix
+    from mesodask.figures.cross_session import plot_across
 
-    datasets = run.datasets()
-    if any("train_session" in dataset.dims for dataset in datasets.values()):
-        plot_generalization_matrix(datasets, save=figure)
-    else:
-        plot_cross_session(datasets, x=x, save=figure)
+    plot_across(run, x=x, save=figure)
 
 
 def _table(run: "CrossSessionStore") -> "pd.DataFrame":

@@ -11,6 +11,7 @@ from mesodask.cli.progress import Stages
 # what every kind of run has
 targets = click.option("--targets", callback=options.comma_list(str), help="E.g. choice,block; all four if not given.")
 
+
 def _by_target(context: click.Context, option: click.Parameter, value: str | None) -> dict[str, Any] | None:
     """Read ``choice=-0.2:0,block=-0.4:-0.1``, or names in place of the windows."""
     if value is None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesodask.workflow.analysis import Analysis
 from mesodask.workflow.file import analysis_text, read_analysis
-from mesodask.workflow.template import template
+from mesodask.workflow.template import analysis_template
 
 if TYPE_CHECKING:
     from mesodask.workflow.run import AnalysisResult, StageResult, analysis_cost, run_analysis
@@ -14,10 +14,10 @@ __all__ = [
     "AnalysisResult",
     "StageResult",
     "analysis_cost",
+    "analysis_template",
     "analysis_text",
     "read_analysis",
     "run_analysis",
-    "template",
 ]
 
 

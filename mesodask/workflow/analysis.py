@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mesodask.checked import Checked
-from mesodask.settings import CrossSessionSettings, NdcSettings, PositiveInt, RunSettings
+from mesodask.settings import MIN_TRIALS, CrossSessionSettings, NdcSettings, PositiveInt, RunSettings
 
+PAGES = (".html", ".htm")
 Count = Annotated[int, Field(ge=0)]
-MIN_TRIALS = 400  # of a session of a pair or a series
 
 
 class DataSettings(Checked):
@@ -168,6 +168,13 @@ class ReportSettings(Checked):
     tracking: bool = True
     rasters: bool = False
 
+    @field_validator("path")
+    @classmethod
+    def _is_a_page(cls, path: Path | None) -> Path | None:
+        if path is not None and path.suffix.lower() not in PAGES:
+            raise ValueError(f"a report's name ends in one of {', '.join(PAGES)}, found {str(path)!r}")
+        return path
+
 
 class ClusterSettings(Checked):
     """Where it is computed; the same keys as in a file for `mesodask submit`.
@@ -219,7 +226,7 @@ class ClusterSettings(Checked):
 
 
 class Analysis(Checked):
-    """A whole analysis. A stage that is left out, or false, is not run; one that is true, or empty, has its defaults.
+    """A whole analysis. A stage that is left out, or false, is not run; one that is true has all its defaults.
 
     Attributes
     ----------
@@ -289,8 +296,11 @@ class Analysis(Checked):
         return [name for name in self.stages if getattr(self, name) is not None]
 
     def plain(self) -> dict[str, Any]:
-        """Give it as plain values, every default filled in, names as in a file."""
-        return self.model_dump(mode="json", by_alias=True)
+        """Give it as plain values, every default filled in, names as in a file, and false for what is not run."""
+        values = self.model_dump(mode="json", by_alias=True)
+        return {
+            name: False if value is None and name != "mesodask_version" else value for name, value in values.items()
+        }
 
 
 MODELS: Mapping[str, type[BaseModel]] = {
@@ -299,10 +309,10 @@ MODELS: Mapping[str, type[BaseModel]] = {
 
 
 def _table(value: Any) -> Any:
-    """Write a stage as a table: true and nothing are all defaults, false is None."""
+    """Write a stage as a table: true is all defaults, false is None."""
     if value is False:
         return None
-    if value is None or value is True:
+    if value is True:
         return {}
     return value.model_dump(exclude_unset=True, by_alias=True) if isinstance(value, BaseModel) else value
 
