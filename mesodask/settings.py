@@ -48,8 +48,8 @@ class RunSettings(Checked):
     more_of_the_same: ClassVar[set[str]] = {"targets"}  # settings that change no single score
 
     targets: tuple[str, ...] = SESSION_TARGETS
-    windows: dict[str, Window] = {}
-    events: dict[str, str] = {}
+    windows: dict[str, Window] = Field(default_factory=dict)
+    events: dict[str, str] = Field(default_factory=dict)
     null: NullKind | None = None
     sampling: Literal["hold", "frames"] = "hold"
     equalize_trials: bool = True

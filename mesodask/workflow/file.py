@@ -54,7 +54,7 @@ def read_analysis(path: str | Path) -> Analysis:
 
 
 def parse_analysis(text: str | bytes, name: str = "analysis", folder: str | Path = ".") -> Analysis:
-    """Read an analysis from the text of its file.
+    r"""Read an analysis from the text of its file.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def parse_analysis(text: str | bytes, name: str = "analysis", folder: str | Path
 
     Examples
     --------
-    >>> parse_analysis("data: {subject: SP072}\\nndc: {ks: [8, 0]}")
+    >>> parse_analysis("data: {subject: SP072}\nndc: {ks: [8, 0]}")
     Traceback (most recent call last):
     mesodask.errors.SettingsError: analysis, line 2: ndc.ks.1: Input should be greater than or equal to 1, found 0
     """
@@ -113,6 +113,7 @@ class _Dumper(yaml.SafeDumper):
     """Writes names of sessions one below the other, and other lists in a line."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        del indentless
         super().increase_indent(flow, False)
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:

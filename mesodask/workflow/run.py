@@ -6,7 +6,7 @@ the record of it, goes on where it stopped.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,9 +167,10 @@ def run_analysis(
     _write(work.record, work.text)
     try:
         with _workers(client, asked.cluster, announce or _nobody) as workers:
+            elsewhere = client is not None or asked.cluster is not None
             for name in asked.wanted:
                 watch = _Watch(name, progress or silent)
-                doing = Doing(work.analysis, work.one, work.folder, work.record, workers, rerun, watch, result.stages)
+                doing = Doing(work.analysis, work.one, work.folder, workers, elsewhere, rerun, watch, result.stages)
                 result.stages[name] = _carried_out(name, doing, watch, work.text)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"record   {work.record}")
@@ -193,7 +194,7 @@ def analysis_cost(analysis: Analysis | str | Path, *, one: Any = None) -> dict[s
     """
     asked = analysis if isinstance(analysis, Analysis) else read_analysis(analysis)
     work = _resolved(asked, one)
-    doing = Doing(work.analysis, work.one, work.folder, work.record, None, False, silent, {})
+    doing = Doing(work.analysis, work.one, work.folder, _no_workers, False, False, silent, {})
     costs: dict[str, RunCost | str | MesodaskError] = {}
     for name in asked.wanted:
         try:
@@ -305,18 +306,25 @@ def _carried_out(name: str, doing: Doing, watch: _Watch, text: str) -> StageResu
 @contextmanager
 def _workers(
     client: "Client | None", cluster: ClusterSettings | None, announce: Callable[[str], None]
-) -> "Iterator[Client | None]":
-    """Start the workers that the analysis names; None where stages start some of their own if they need any."""
-    if client is not None or cluster is None:
-        yield client
-        return
-    from mesodask.compute.cluster import how_to_watch, start_cluster
+) -> "Iterator[Callable[[], Client]]":
+    """Give the workers of all stages when they are asked for: once more computes nothing, and needs none."""
+    with contextlib.ExitStack() as stack:
+        started = [client] if client is not None else []
 
-    wanted: Mapping[str, Any] = cluster.arguments()
-    with contextlib.closing(start_cluster(**wanted)) as started:
-        for line in how_to_watch(started):
-            announce(line)
-        yield started
+        def give() -> "Client":
+            if not started:
+                from mesodask.compute.cluster import how_to_watch, start_cluster
+
+                started.append(stack.enter_context(start_cluster(**(cluster or ClusterSettings()).arguments())))
+                for line in how_to_watch(started[0]):
+                    announce(line)
+            return started[0]
+
+        yield give
+
+
+def _no_workers() -> "Client":
+    raise AssertionError("what something costs is told without any workers")
 
 
 def _nobody(text: str) -> None:

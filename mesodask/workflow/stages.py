@@ -59,10 +59,10 @@ class Doing:
         Where the sessions are.
     folder : pathlib.Path
         The cache folder.
-    record : pathlib.Path
-        File of what is run.
-    client : distributed.Client or None
-        Where to compute.
+    workers : callable() -> distributed.Client
+        Gives the workers of all stages; they are started when it is called first.
+    elsewhere : bool
+        Whether these were asked for, and are not just what is on this machine.
     rerun : bool
         Whether what is stored is computed again.
     report : callable(stage, done, total)
@@ -74,8 +74,8 @@ class Doing:
     analysis: Analysis
     one: Any
     folder: Path
-    record: Path
-    client: "Client | None"
+    workers: "Callable[[], Client]"
+    elsewhere: bool
     rerun: bool
     report: Progress
     results: Mapping[str, Any]
@@ -101,7 +101,7 @@ class Doing:
     @property
     def work(self) -> dict[str, Any]:
         """How it is computed, as functions take it."""
-        return {"client": self.client, "rerun": self.rerun, "progress": self.report}
+        return {"client": self.workers, "rerun": self.rerun, "progress": self.report}
 
     def session_stores(self) -> list[Path]:
         """Where the stores of the sessions are."""
@@ -124,12 +124,14 @@ def _embed(doing: Doing) -> Outcome:
     assert asked is not None
     sort: Any = {"all": True, "neurons": "neurons", "none": False}[asked.rastermap]
     rows, paths = raster_order.rows_to_sort(sort), doing.session_stores()
-    unsorted = rows is not None and not all(path.exists() and raster_order.has_order(path, rows) for path in paths)
+    missing = doing.rerun or not all(path.exists() for path in paths)
+    unsorted = rows is not None and (missing or not all(raster_order.has_order(path, rows) for path in paths))
+    client = doing.workers() if doing.elsewhere and (missing or unsorted) else None
     opened = sessions.load_or_embed(
         doing.eids, one=doing.one, cache_dir=doing.folder, collection=asked.collection, rastermap=sort,
-        rerun=doing.rerun, client=doing.client, progress=lambda done, total: doing.report("embed", done, total),
+        rerun=doing.rerun, client=client, progress=lambda done, total: doing.report("embed", done, total),
     )  # fmt: skip
-    return Outcome(opened, tuple(paths), computed=unsorted)
+    return Outcome(opened, tuple(paths), computed=missing or unsorted)
 
 
 def _ndc(doing: Doing) -> Outcome:
