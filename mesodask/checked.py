@@ -38,7 +38,19 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{'.'.join(map(str, self.key))}: {self.message}" if self.key else self.message
+        return f"{dotted(self.key)}: {self.message}" if self.key else self.message
+
+
+def dotted(key: Key) -> str:
+    r"""Write a key; what is long in it, or cannot be printed as it is, is not.
+
+    Examples
+    --------
+    >>> print(dotted(("ndc", "ks", 1)), dotted(("ndc\n",)))
+    ndc.ks.1 'ndc\n'
+    """
+    parts = map(str, key)
+    return ".".join(part if part.isprintable() and len(part) <= LONGEST_VALUE else short(part) for part in parts)
 
 
 class Checked(BaseModel):

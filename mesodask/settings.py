@@ -4,7 +4,7 @@ What changes a single score is part of the hash that names a run store; what onl
 resamples, shuffles, targets) is not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
@@ -58,13 +58,17 @@ class RunSettings(Checked):
 
     @field_validator("targets", mode="before")
     @classmethod
-    def _known_targets(cls, targets: str | Sequence[str]) -> tuple[str, ...]:
-        names = (targets,) if isinstance(targets, str) else tuple(targets)
-        for name in names:
+    def _one_is_a_list(cls, targets: Any) -> Any:
+        return (targets,) if isinstance(targets, str) else targets
+
+    @field_validator("targets")
+    @classmethod
+    def _known_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for name in targets:
             check_target(name)
-        if not names:
+        if not targets:
             raise ValueError(f"no target; choose from {', '.join(TARGETS)}")
-        return tuple(name for name in TARGETS if name in names)
+        return tuple(name for name in TARGETS if name in targets)
 
     @field_validator("windows", "events")
     @classmethod
@@ -213,10 +217,10 @@ class PopulationSettings(NdcSettings):
     targets: tuple[str, ...] = ("labels",)
     null: NullKind = "circular"
 
-    @field_validator("targets", mode="before")
+    @field_validator("targets")
     @classmethod
-    def _known_targets(cls, targets: str | Sequence[str]) -> tuple[str, ...]:
-        return (targets,) if isinstance(targets, str) else tuple(targets)
+    def _known_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        return targets
 
     @model_validator(mode="after")
     def _no_task(self) -> "PopulationSettings":

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from mesodask.checked import Checked, nearest, short_hash
+from mesodask.checked import Checked, nearest, short, short_hash
 
 NullKind = Literal["permute", "circular", "blockwise", "pseudosession"]
 Window = tuple[float, float]
@@ -83,4 +83,4 @@ def check_target(name: str) -> None:
         There is none.
     """
     if name not in TARGETS:
-        raise ValueError(f"{name!r} is no target{nearest(name, TARGETS)} ({', '.join(TARGETS)})")
+        raise ValueError(f"{short(name)} is no target{nearest(name, TARGETS)} ({', '.join(TARGETS)})")

@@ -9,7 +9,7 @@ import click
 
 from mesodask.cli import ndc, options
 from mesodask.cli.progress import Stages
-from mesodask.errors import MesodaskError
+from mesodask.errors import MesodaskError, TasksFailedError
 
 if TYPE_CHECKING:
     from mesodask.workflow import Analysis, AnalysisResult
@@ -51,7 +51,8 @@ def run(
         result = run_analysis(analysis, rerun=rerun, progress=stages.report, announce=stages.say)
     click.echo(json.dumps(result.plain(), indent=2) if as_json else in_words(result))
     if result.failed:
-        raise SystemExit(1)
+        names = ", ".join(stage.name for stage in result.failed)
+        raise TasksFailedError(f"{len(result.failed)} of {len(result.stages)} stages failed ({names}); see above why")
 
 
 def with_options(analysis: "Analysis", places: dict[str, Path | None], cluster: options.Cluster) -> "Analysis":

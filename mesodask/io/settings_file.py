@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mesodask.checked import Fault, Key, faults_of
+from mesodask.checked import Fault, Key, dotted, faults_of, short
 from mesodask.errors import SettingsError
 
 LONGEST = 1 << 20  # bytes; a page of settings has some thousands
@@ -144,9 +144,7 @@ def _plain(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int], na
             below = (*key, _key(key_node, name))
             line = key_node.start_mark.line + 1
             if below in lines:
-                raise SettingsError(
-                    f"{name}, line {line}: {'.'.join(map(str, below))} is there already, in line {lines[below]}"
-                )
+                raise SettingsError(f"{name}, line {line}: {dotted(below)} is there already, in line {lines[below]}")
             lines[below] = line
             table[below[-1]] = _plain(loader, value, below, lines, name)
         return table
@@ -162,7 +160,7 @@ def _plain(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int], na
         return loader.construct_object(node)
     except Exception as error:  # a value that is not what its tag says raises errors of many kinds
         raise SettingsError(
-            f"{name}, line {node.start_mark.line + 1}: {'.'.join(map(str, key))}: {node.value[:60]!r} cannot be read "
+            f"{name}, line {node.start_mark.line + 1}: {dotted(key)}: {short(node.value)} cannot be read "
             f"as {node.tag.rsplit(':', 1)[-1]} ({type(error).__name__})"
         ) from None
 

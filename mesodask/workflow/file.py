@@ -99,14 +99,22 @@ def analysis_text(analysis: Analysis, comments: Mapping[str, str] | None = None,
     """
     comments = comments or {}
     plain = analysis.plain()
-    text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    text = _dumped(plain, allow_unicode=True)
+    if not text.replace("\n", "").isprintable():  # what YAML takes for an end of a line, it must escape
+        text = _dumped(plain, allow_unicode=False)
     lines = []
-    for line in text.splitlines():
+    for line in text.rstrip("\n").split("\n"):
         if line and not line.startswith(" ") and line.endswith(":"):
             lines.append("")
         eid = line.strip().removeprefix("- ")
         lines.append(f"{line}  # {comments[eid]}" if eid in comments else line)
     return header + "\n".join(lines) + "\n"
+
+
+def _dumped(plain: Any, *, allow_unicode: bool) -> str:
+    # no line is folded: a path is easier to copy from one line
+    how: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 1 << 20}
+    return str(yaml.dump(plain, Dumper=_Dumper, allow_unicode=allow_unicode, **how))
 
 
 class _Dumper(yaml.SafeDumper):
