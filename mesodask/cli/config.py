@@ -1,11 +1,10 @@
 """``mesodask config``: write the file of an analysis, and show what one asks for."""
 
-import json
 from pathlib import Path
 
 import click
 
-from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.errors import SettingsError
 
 
@@ -21,7 +20,8 @@ def config() -> None:
 @click.argument("path", default="analysis.yaml", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--subject", default="SP072", show_default=True, help="Whose sessions it names.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def init(path: Path, subject: str, force: bool) -> None:
+@answers
+def init(path: Path, subject: str, force: bool, answer: Answer) -> None:
     """Write PATH (analysis.yaml; - prints it): every setting with its default and its meaning, to be edited.
 
     Example: mesodask config init analysis.yaml --subject SP072
@@ -30,20 +30,22 @@ def init(path: Path, subject: str, force: bool) -> None:
 
     text = analysis_template(subject)
     if str(path) == "-":
-        click.echo(text, nl=False)
+        answer.say(text.removesuffix("\n"))
+        answer.put(text=text)
         return
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise SettingsError(f"{path}: is there already; give another name, or --force to replace it") from None
-    click.echo(f"analysis {path}\nedit it, then: mesodask run {path} --dry-run")
+    answer.tell("analysis", path)
+    answer.say(f"edit it, then: mesodask run {path} --dry-run")
 
 
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@options.as_json
-def show(file: Path, as_json: bool) -> None:
+@answers
+def show(file: Path, answer: Answer) -> None:
     """Check FILE, and show every setting as it would be taken.
 
     FILE is an analysis, or a run store that one has made.
@@ -53,4 +55,5 @@ def show(file: Path, as_json: bool) -> None:
     from mesodask.workflow import analysis_text, read_analysis
 
     analysis = read_analysis(file)
-    click.echo(json.dumps(analysis.plain(), indent=2) if as_json else analysis_text(analysis), nl=as_json)
+    answer.say(analysis_text(analysis).removesuffix("\n"))
+    answer.document = analysis.plain()

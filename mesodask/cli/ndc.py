@@ -1,12 +1,16 @@
 """``mesodask ndc`` and ``mesodask pairs``: neuron-dropping curves of some sessions, and of consecutive pairs."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers, plain
 from mesodask.cli.progress import Stages
+
+if TYPE_CHECKING:
+    from mesodask.run_cost import RunCost
 
 # what every kind of run has
 targets = click.option("--targets", callback=options.comma_list(str), help="E.g. choice,block; all four if not given.")
@@ -73,9 +77,9 @@ dry_run = click.option("--dry-run", is_flag=True, help="Compute and write nothin
 @options.rerun
 @dry_run
 @options.figure
+@answers
 def ndc(
-    eids: tuple[str, ...],
-    subject: str | None,
+    which: options.Which,
     one: Path | None,
     cache_dir: Path | None,
     roicat_root: Path | None,
@@ -85,33 +89,38 @@ def ndc(
     rerun: bool,
     dry_run: bool,
     figure: Path | None,
+    answer: Answer,
     **settings: Any,
 ) -> None:
     """Compute neuron-dropping curves.
 
     Example: mesodask ndc --subject SP072 --one ~/one --targets choice --ks 8,16,32 --figure ndc.png
     """
-    from mesodask.cli.tables import print_summary
+    from mesodask.cli.tables import print_summary, summary_rows
     from mesodask.io import alf
     from mesodask.ndc import neuron_dropping_curves
     from mesodask.summary import summarize
 
     options.check_figure(figure)
     connection = alf.connect(one)
-    chosen = options.chosen_sessions(connection, eids, subject)
+    chosen = which.eids(connection)
     arguments = {"one": connection, "cache_dir": cache_dir, "roicat_root": roicat_root, "neurons_only": not all_rois,
                  "neurons": neurons, "rerun": rerun,
                  **options.given(settings)}  # fmt: skip
     if dry_run:
-        click.echo(neuron_dropping_curves(chosen, dry_run=True, **arguments))
+        tell_cost(answer, neuron_dropping_curves(chosen, dry_run=True, **arguments))
         return
     with Stages() as stages, cluster.client(stages.say) as client:
         run = neuron_dropping_curves(chosen, client=client, progress=stages.report, **arguments)
     summary = summarize(run)
-    print_summary(summary)
-    click.echo(f"run      {run.path}")
+    answer.say(lambda: print_summary(summary))
+    answer.tell("run", run.path)
+    answer.put(rows=summary_rows(summary))
     if figure is not None:
-        options.draw(summary, figure)
+        from mesodask.figures import plot_ndc
+
+        plot_ndc(summary, save=figure)
+        answer.tell("figure", figure)
 
 
 @click.command()
@@ -126,9 +135,9 @@ def ndc(
 @options.cluster_options
 @options.rerun
 @dry_run
+@answers
 def pairs(
-    eids: tuple[str, ...],
-    subject: str | None,
+    which: options.Which,
     one: Path | None,
     cache_dir: Path | None,
     roicat_root: Path | None,
@@ -137,6 +146,7 @@ def pairs(
     cluster: options.Cluster,
     rerun: bool,
     dry_run: bool,
+    answer: Answer,
     **settings: Any,
 ) -> None:
     """Compute the curves of each two sessions that follow each other, and draw them.
@@ -146,16 +156,23 @@ def pairs(
     from mesodask.io import alf
     from mesodask.pairs import pairwise_curves
 
-    options.check_which(eids, subject)
-    sessions = subject or list(eids)
-    arguments = {"one": alf.connect(one), "cache_dir": cache_dir, "roicat_root": roicat_root,
+    connection = alf.connect(one)
+    sessions = which.subject_or_eids(connection)
+    arguments = {"one": connection, "cache_dir": cache_dir, "roicat_root": roicat_root,
                  "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun,
                  **options.given(settings)}  # fmt: skip
     if dry_run:
-        click.echo(pairwise_curves(sessions, dry_run=True, **arguments))
+        tell_cost(answer, pairwise_curves(sessions, dry_run=True, **arguments))
         return
     with Stages() as stages, cluster.client(stages.say) as client:
         found = pairwise_curves(sessions, client=client, progress=stages.report, **arguments)
     for pair in found:
         result = f"skipped: {pair.reason}" if pair.reason else pair.figure
-        click.echo(f"{'  '.join(pair.dates)}  {pair.n_shared} neurons  {result}")
+        answer.say(f"{'  '.join(pair.dates)}  {pair.n_shared} neurons  {result}")
+    answer.document = [{**plain(pair), "run": pair.run and str(pair.run.path)} for pair in found]
+
+
+def tell_cost(answer: Answer, cost: "RunCost") -> None:
+    """Tell what a run would cost."""
+    answer.say(str(cost))
+    answer.put(dry_run=cost)

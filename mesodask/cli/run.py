@@ -1,17 +1,19 @@
 """``mesodask run``: a whole analysis from one settings file."""
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mesodask.cli import ndc, options
+from mesodask.cli.answer import Answer, answers
 from mesodask.cli.progress import Stages
 from mesodask.errors import MesodaskError, TasksFailedError
 
 if TYPE_CHECKING:
+    from mesodask.run_cost import RunCost
     from mesodask.workflow import Analysis, AnalysisResult
 
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 @options.cluster_options
 @options.rerun
 @ndc.dry_run
-@options.as_json
+@answers
 def run(
     file: Path,
     one: Path | None,
@@ -31,7 +33,7 @@ def run(
     cluster: options.Cluster,
     rerun: bool,
     dry_run: bool,
-    as_json: bool,
+    answer: Answer,
 ) -> None:
     """Carry out the analysis in FILE, from ALF files to a report.
 
@@ -45,11 +47,12 @@ def run(
     places = {"one": one, "cache_dir": cache_dir, "roicat_root": roicat_root}
     analysis = with_options(read_analysis(file), places, cluster)
     if dry_run:
-        print_costs(analysis_cost(analysis), as_json)
+        tell_costs(answer, analysis_cost(analysis))
         return
     with Stages() as stages:
         result = run_analysis(analysis, rerun=rerun, progress=stages.report, announce=stages.say)
-    click.echo(json.dumps(result.plain(), indent=2) if as_json else in_words(result))
+    answer.say(in_words(result))
+    answer.put(**result.plain())
     if result.failed:
         names = ", ".join(stage.name for stage in result.failed)
         raise TasksFailedError(f"{len(result.failed)} of {len(result.stages)} stages failed ({names}); see above why")
@@ -85,18 +88,10 @@ def in_words(result: "AnalysisResult") -> str:
     return "\n".join([*lines, f"record        {result.record}"])
 
 
-def print_costs(costs: "dict[str, Any]", as_json: bool) -> None:
-    """Print what every stage would cost."""
-    if as_json:
-        plain = {name: _plain_cost(cost) for name, cost in costs.items()}
-        click.echo(json.dumps(plain, indent=2))
-        return
+def tell_costs(answer: Answer, costs: "Mapping[str, RunCost | str | MesodaskError]") -> None:
+    """Tell what every stage would cost."""
     for name, cost in costs.items():
-        first, *more = (f"cannot be run: {cost}" if isinstance(cost, MesodaskError) else str(cost)).splitlines()
-        click.echo("\n".join([f"{name:<14}{first}", *(f"{'':<14}{line}" for line in more)]))
-
-
-def _plain_cost(cost: Any) -> Any:
-    if isinstance(cost, MesodaskError):
-        return {"error": str(cost)}
-    return dataclasses.asdict(cost) if dataclasses.is_dataclass(cost) and not isinstance(cost, type) else str(cost)
+        refused = isinstance(cost, MesodaskError)
+        first, *more = (f"cannot be run: {cost}" if refused else str(cost)).splitlines()
+        answer.say("\n".join([f"{name:<14}{first}", *(f"{'':<14}{line}" for line in more)]))
+        answer.put(**{name: {"error": str(cost)} if refused else cost})

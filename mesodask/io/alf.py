@@ -22,6 +22,7 @@ from mesodask.io.alf_sessions import find_sessions as find_sessions
 from mesodask.io.alf_sessions import session_info as session_info
 from mesodask.io.alf_sessions import subject_sessions as subject_sessions
 from mesodask.io.session_names import SessionInfo as SessionInfo
+from mesodask.io.session_names import SubjectDays as SubjectDays
 from mesodask.io.session_names import in_date_order as in_date_order
 
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")

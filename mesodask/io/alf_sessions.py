@@ -13,7 +13,7 @@ from typing import Any
 
 from mesodask.errors import SessionNotFoundError, SettingsError
 from mesodask.io import session_names
-from mesodask.io.session_names import Day, SessionInfo, in_date_order
+from mesodask.io.session_names import Day, SessionInfo, SubjectDays, in_date_order
 
 
 def session_info(one: Any, eid: str) -> SessionInfo:
@@ -94,7 +94,7 @@ def find_sessions(
         Each an eid, or ``subject/date/number`` (``SP072/2025-01-13/001``, with or without zeros before the number, and
         with whatever path ends in ``<lab>/Subjects/`` before it).
     subject : str, optional
-        In place of names: all sessions of this subject.
+        In place of names: all sessions of this subject, or those of its days (:class:`mesodask.io.alf.SubjectDays`).
     first, last : datetime.date or str, optional
         Of a subject's sessions, those from the first to the last of these days, both included.
 
@@ -124,6 +124,8 @@ def find_sessions(
     """
     names = [names] if isinstance(names, str) else [str(name) for name in names]
     days = session_names.Days.between(first, last)
+    if isinstance(subject, SubjectDays):
+        days = days or subject.days
     if bool(names) == bool(subject):
         raise SettingsError(
             "name the sessions either by their eids or by subject; a session may be named subject/date/number, too"

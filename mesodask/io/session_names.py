@@ -187,6 +187,36 @@ class Days:
         return chosen
 
 
+class SubjectDays(str):
+    """The name of a subject of whose sessions those of some days are meant, wherever a subject is taken.
+
+    Parameters
+    ----------
+    subject : str
+    first, last : datetime.date or str, optional
+        Limits, both included.
+
+    Raises
+    ------
+    SettingsError
+        As :meth:`Days.between`.
+
+    Examples
+    --------
+    >>> some = SubjectDays("SP072", "2025-01-13", "2025-02-01")
+    >>> print(some, some.days)
+    SP072 from 2025-01-13 to 2025-02-01
+    """
+
+    days: Days
+
+    def __new__(cls, subject: str, first: Day | None = None, last: Day | None = None) -> "SubjectDays":
+        """Read the limits."""
+        made = super().__new__(cls, subject)
+        made.days = Days.between(first, last)
+        return made
+
+
 def check_once(names: Sequence[str], found: Sequence[SessionInfo]) -> None:
     """Raise :class:`SettingsError` if two names are of one session."""
     first: dict[str, str] = {}
