@@ -19,6 +19,11 @@ from mesodask.errors import SettingsError
 
 Key = tuple[str | int, ...]
 LONGEST_VALUE = 60  # letters of a value that a message shows
+EXPECTED = {  # pydantic's kinds of faults, by their first word, in the words of who writes settings
+    "tuple": "a list", "dict": "a table of names and values", "model": "a table of settings", "string": "text",
+    "path": "a path", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "date": "a day such as 2025-01-13",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,9 @@ def _message(fault: Any, model: type[BaseModel], what: str) -> str:
         return unknown(str(fault["loc"][-1]), names_of(table_at(model, fault["loc"][:-1])), what)
     if fault["type"] in ("value_error", "missing"):
         return message
-    found = fault["input"]
+    found, (kind, _, rest) = fault["input"], fault["type"].partition("_")
+    if kind in EXPECTED and rest in ("type", "parsing", "from_float", "from_datetime_parsing", "from_datetime_inexact"):
+        return f"expected {EXPECTED[kind]}, found {short(found)}"
     if fault["type"] == "literal_error" and isinstance(found, str):
         allowed = re.findall(r"'(.*?)'", message)
         return f"{message}, found {short(found)}{nearest(found, allowed)}"

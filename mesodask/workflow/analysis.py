@@ -1,13 +1,14 @@
 """What an analysis is asked: which sessions, what is done with them, and where it goes. Nothing is read or computed."""
 
 import datetime
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mesodask.checked import Checked
+from mesodask.checked import Checked, short
 from mesodask.settings import MIN_TRIALS, CrossSessionSettings, NdcSettings, PositiveInt, RunSettings
 
 PAGES = (".html", ".htm")
@@ -198,12 +199,20 @@ class ClusterSettings(Checked):
     """
 
     kind: str = "local"
-    workers: PositiveInt | Annotated[str, Field(pattern=r"^\d+-\d+$")] | None = None
+    workers: int | str | None = None
     memory: str | None = None
     walltime: str | None = None
     queue: str | None = None
     account: str | None = None
     job_extra: tuple[str, ...] = ()
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _a_number_or_a_range(cls, workers: Any) -> Any:
+        numbers = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", str(workers), flags=re.ASCII)
+        if workers is None or (numbers and int(numbers[2] or numbers[1]) >= max(1, int(numbers[1]))):
+            return workers
+        raise ValueError(f"expected a number such as 8, or a range such as 0-40, found {short(workers)}")
 
     @field_validator("walltime", mode="before")
     @classmethod
@@ -219,10 +228,10 @@ class ClusterSettings(Checked):
         (0, 40)
         """
         given = self.model_dump(exclude={"workers"})
-        if isinstance(self.workers, str):
-            low, high = map(int, self.workers.split("-"))
-            return given | {"adaptive": (low, high)}
-        return given | {"n_workers": self.workers}
+        numbers = [] if self.workers is None else [int(number) for number in str(self.workers).split("-")]
+        if len(numbers) == 2:
+            return given | {"adaptive": tuple(numbers)}
+        return given | {"n_workers": numbers[0] if numbers else None}
 
 
 class Analysis(Checked):

@@ -19,7 +19,7 @@ from mesodask.ndc import Progress, silent
 from mesodask.run_cost import RunCost
 from mesodask.tracking import check_sessions, report_left_out
 from mesodask.workflow.analysis import Analysis, ClusterSettings, DataSettings
-from mesodask.workflow.file import HEADER, PLACES, analysis_text, read_analysis
+from mesodask.workflow.file import HEADER, PLACES, analysis_text, at_places, read_analysis
 from mesodask.workflow.stages import STAGES, Doing, Outcome, cost_of_stage
 
 if TYPE_CHECKING:
@@ -223,17 +223,15 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
 
     if asked.mesodask_version not in (None, __version__):
         logger.warning("this analysis was run by mesodask %s; this is %s", asked.mesodask_version, __version__)
+    asked = at_places(asked, lambda _section, _name, place: place.expanduser().absolute())
     data = asked.data
     one = alf.connect(one if one is not None else data.one)
     infos = _sessions(data, one)
     folder = cache.cache_folder(data.cache_dir, one).absolute()
-    where: dict[str, Any] = {
-        "one": None if data.one is None else data.one.expanduser().absolute(),
-        "cache_dir": folder,
-        "roicat_root": (data.roicat_root or roicat.DEFAULT_ROOT).expanduser().absolute(),
-        "sessions": tuple(info.eid for info in infos),
-    }
-    known = DataSettings(**where, neurons_only=data.neurons_only, neurons=data.neurons)
+    known = DataSettings(
+        one=data.one, cache_dir=folder, roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
+        sessions=tuple(info.eid for info in infos), neurons_only=data.neurons_only, neurons=data.neurons,
+    )  # fmt: skip
     analysis = asked.model_copy(update={"data": known, "mesodask_version": __version__})
     record = cache.decoding_folder(folder) / f"{_name(analysis, infos)}{ENDING}"
     if analysis.figures is not None and analysis.figures.folder is None:

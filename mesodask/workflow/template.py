@@ -26,7 +26,7 @@ HEAD = """\
 #
 # Every setting stands here with its default, switched off by a "#" right before its name: take the "#" away and
 # write another value. A stage is left out by taking its block away, or by false in place of it ("pairs: false").
-# Times are in seconds. Relative paths start at the folder of this file.
+# Relative paths start at the folder of this file.
 """
 TITLES = {
     "data": "Which sessions, which of their neurons, and where all of it is.",
