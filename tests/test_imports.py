@@ -168,6 +168,7 @@ def test_importing_mesodask_is_light() -> None:
         ("mesodask.figures.report", {"one", "dask", "distributed", "iblatlas", "bokeh"}),
         ("mesodask.session_choice", {"one", "dask", "distributed", "iblatlas", "matplotlib"}),
         ("mesodask.ndc", {"matplotlib", "rastermap", "distributed"}),
+        ("mesodask.workflow", {"one", "dask", "xarray", "zarr", "pandas", "matplotlib", "sklearn", "numba"}),
     ],
 )
 def test_rooms_do_not_drag_in_what_they_must_not_know(module: str, forbidden: set[str]) -> None:
