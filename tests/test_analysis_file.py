@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as how_often
 from hypothesis import strategies as st
 
@@ -341,6 +341,7 @@ valid = st.builds(
 
 
 @often
+@example(NdcSettings(), ["\x85", "a\u2028b", "\u00fc", "data:", "- x", "# y"])  # ends of lines to YAML, and what is not
 @given(valid, st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=3))
 def test_what_is_written_reads_the_same(settings: NdcSettings, names: list[str]) -> None:
     analysis = Analysis(data={"sessions": names}, ndc=settings, cluster={"job_extra": names})
