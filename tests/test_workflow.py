@@ -266,6 +266,14 @@ def test_costs_are_told_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
 
 
+def test_a_cluster_that_there_is_not_ends_it(subject: SimulatedSubject, folder: Path) -> None:
+    """It would be in the way of every stage: its own message, once."""
+    data = plain(subject)["data"] | {"cache_dir": folder / "meso"}
+    asked = Analysis(data=data, ndc={"R": 1, "ks": (5,)}, sparseness=True, cluster={"kind": "slum"})
+    with pytest.raises(SettingsError, match="cluster 'slum'; expected local, slurm"):
+        run_analysis(asked)
+
+
 def test_options_take_the_place_of_the_file(tmp_path: Path) -> None:
     from mesodask.cli.options import Cluster
     from mesodask.cli.run import with_options

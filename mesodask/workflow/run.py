@@ -6,8 +6,7 @@ the record of it, goes on where it stopped.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,12 +165,12 @@ def run_analysis(
     result = AnalysisResult(work.analysis, work.record)
     _write(work.record, work.text)
     try:
-        with _workers(client, asked.cluster, announce or _nobody) as workers:
+        with _Workers(client, asked.cluster, announce or _nobody) as workers:
             elsewhere = client is not None or asked.cluster is not None
             for name in asked.wanted:
                 watch = _Watch(name, progress or silent)
                 doing = Doing(work.analysis, work.one, work.folder, workers, elsewhere, rerun, watch, result.stages)
-                result.stages[name] = _carried_out(name, doing, watch, work.text)
+                result.stages[name] = _carried_out(name, doing, workers, watch, work.text)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"record   {work.record}")
         raise
@@ -228,8 +227,9 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
     one = alf.connect(one if one is not None else data.one)
     infos = _sessions(data, one)
     folder = cache.cache_folder(data.cache_dir, one).absolute()
+    place = Path(one.cache_dir) if one.mode == "local" else None
     known = DataSettings(
-        one=data.one, cache_dir=folder, roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
+        one=data.one or place, cache_dir=folder, roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
         sessions=tuple(info.eid for info in infos), neurons_only=data.neurons_only, neurons=data.neurons,
     )  # fmt: skip
     analysis = asked.model_copy(update={"data": known, "mesodask_version": __version__})
@@ -288,37 +288,48 @@ class _Watch:
         self._report(stage if stage == self._name else f"{self._name}: {stage}", done, total)
 
 
-def _carried_out(name: str, doing: Doing, watch: _Watch, text: str) -> StageResult:
+class _Workers(contextlib.ExitStack):
+    """Gives the workers of all stages when they are asked for: once more computes nothing, and needs none.
+
+    Attributes
+    ----------
+    error : MesodaskError or None
+        Why they could not be started.
+    """
+
+    def __init__(
+        self, client: "Client | None", cluster: ClusterSettings | None, announce: Callable[[str], None]
+    ) -> None:
+        super().__init__()
+        self.error: MesodaskError | None = None
+        self._client, self._announce = client, announce
+        self._wanted = (cluster or ClusterSettings()).arguments()
+
+    def __call__(self) -> "Client":
+        if self._client is None:
+            from mesodask.compute.cluster import how_to_watch, start_cluster
+
+            try:
+                self._client = self.enter_context(start_cluster(**self._wanted))
+            except MesodaskError as error:
+                self.error = error
+                raise
+            for line in how_to_watch(self._client):
+                self._announce(line)
+        return self._client
+
+
+def _carried_out(name: str, doing: Doing, workers: _Workers, watch: _Watch, text: str) -> StageResult:
     try:
         outcome: Outcome = STAGES[name](doing)
         doing.keep(outcome.value, text)
-    except ClusterError:  # no further stage has any workers
-        raise
     except MesodaskError as error:
+        if isinstance(error, ClusterError) or error is workers.error:  # no further stage has any workers
+            raise
         logger.info("%s: %s", name, error)
         return StageResult(name, computed=watch.worked, error=error)
     computed = watch.worked or outcome.computed
     return StageResult(name, outcome.value, outcome.stores, outcome.files, outcome.notes, computed)
-
-
-@contextmanager
-def _workers(
-    client: "Client | None", cluster: ClusterSettings | None, announce: Callable[[str], None]
-) -> "Iterator[Callable[[], Client]]":
-    """Give the workers of all stages when they are asked for: once more computes nothing, and needs none."""
-    with contextlib.ExitStack() as stack:
-        started = [client] if client is not None else []
-
-        def give() -> "Client":
-            if not started:
-                from mesodask.compute.cluster import how_to_watch, start_cluster
-
-                started.append(stack.enter_context(start_cluster(**(cluster or ClusterSettings()).arguments())))
-                for line in how_to_watch(started[0]):
-                    announce(line)
-            return started[0]
-
-        yield give
 
 
 def _no_workers() -> "Client":
