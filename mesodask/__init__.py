@@ -29,6 +29,7 @@ plot_raster                   a session's activity in Rastermap order, with the 
 plot_xyz                      where its cells lie
 plot_tracking                 a tracking table as a heat map, and against the days between sessions
 write_report                  a run as one HTML page that a person opens and understands
+run_analysis                  a whole analysis from one settings file, from ALF files to such a page
 start_cluster                 Dask workers: on this machine, on SLURM, or some that run already
 original_cache                a session as the dictionary that the original scripts cached
 import_session_cache          such a dictionary -> a session store
@@ -60,6 +61,7 @@ _HOME_OF = {
     "k_star": "summary",
     "summary_table": "summary_tables",
     "write_csv": "summary_tables",
+    "run_analysis": "workflow",
     "run_status": "status",
     "plot_k_star": "figures",
     "plot_ndc": "figures",
@@ -100,6 +102,7 @@ __all__ = [
     "plot_sparseness",
     "plot_tracking",
     "plot_xyz",
+    "run_analysis",
     "run_status",
     "simulate_subject",
     "sparseness",
@@ -142,6 +145,7 @@ if TYPE_CHECKING:
     from mesodask.summary import k_star, summarize
     from mesodask.summary_tables import summary_table, write_csv
     from mesodask.tracking import track_neurons, tracking_table
+    from mesodask.workflow import run_analysis
 
 
 def __getattr__(name: str) -> Any:

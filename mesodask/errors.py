@@ -3,7 +3,7 @@
 Every message says which file, session or setting is meant, what was found, what was expected and what to do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -20,7 +20,19 @@ class MesodaskError(Exception):
 
 
 class SettingsError(MesodaskError, ValueError):
-    """A setting or argument has a value that is not allowed."""
+    """A setting or argument has a value that is not allowed.
+
+    Parameters
+    ----------
+    message : str
+        What was found, what is allowed.
+    faults : sequence of (tuple, str)
+        The same setting by setting, where it is known: its key, and what is wrong with it.
+    """
+
+    def __init__(self, message: str, faults: Sequence[tuple[tuple[str | int, ...], str]] = ()) -> None:
+        super().__init__(message)
+        self.faults = list(faults)
 
 
 class DataError(MesodaskError, ValueError):

@@ -8,7 +8,6 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from mesodask.io import alf, cache, stores
 from mesodask.ndc import Progress, embed_all, silent
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import Sampling
+from mesodask.runs.driver import workers
 from mesodask.settings import short_hash
 from mesodask.sparseness_parts import Part, Timing, compute_part, timing_of
 
@@ -220,11 +220,11 @@ class _Job:
 
 def _compute(jobs: Sequence[_Job], client: "Client | None", report: Progress) -> None:
     """Compute sessions as one plan on one cluster; each is stored when the last of its parts is there."""
-    from mesodask.compute import cluster, runner
+    from mesodask.compute import runner
 
     plan = _Plan(jobs, report)
-    with nullcontext(client) if client is not None else cluster.local_client() as workers:
-        runner.run_tasks(workers, plan.tasks(), plan.on_result, on_failure=plan.on_failure)
+    with workers(client) as give_client:
+        runner.run_tasks(give_client(), plan.tasks(), plan.on_result, on_failure=plan.on_failure)
     if plan.errors and len(jobs) == 1:
         raise next(iter(plan.errors.values()))
     if plan.errors:

@@ -14,6 +14,7 @@ from mesodask import schema, selection
 from mesodask.errors import DataError, SettingsError, TrackingError
 from mesodask.io import alf, behavior
 from mesodask.numerics import subsets
+from mesodask.settings import MIN_TRIALS
 from mesodask.tracking import (
     SessionNeurons,
     find_sessions,
@@ -26,7 +27,6 @@ from mesodask.tracking import (
 
 logger = logging.getLogger(__name__)
 
-MIN_TRIALS = 400
 DEFAULT_SIZES = range(5, 11)
 
 

@@ -4,85 +4,35 @@ What changes a single score is part of the hash that names a run store; what onl
 resamples, shuffles, targets) is not.
 """
 
-import difflib
-import hashlib
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mesodask.checked import Checked, short_hash
 from mesodask.errors import SettingsError
+from mesodask.targets import SESSION_TARGETS, TARGETS, NullKind, Target, Window, check_target, checked_window
 
 ALGORITHM_VERSION = 3  # raise it when a change of the code changes any score
-NullKind = Literal["permute", "circular", "blockwise", "pseudosession"]
-SESSION_TARGETS = ("choice", "feedback", "stimulus", "block")
+REDEFINITIONS = {"windows", "events"}  # settings that give targets other definitions
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise SettingsError(_in_words(error, type(self))) from None
-
-
-class Target(_Frozen):
-    """What is decoded: the event that its window lies around, and its null.
-
-    Attributes
-    ----------
-    name : str
-        Name of the target; :func:`mesodask.numerics.labels.binary_labels` has its labels.
-    event : str
-        Column of the trials table.
-    window : (float, float)
-        Start and end of the window relative to the event, s.
-    null : str
-        Kind of null labels.
-    """
-
-    name: str
-    event: str
-    window: tuple[float, float]
-    null: NullKind
-
-    @field_validator("window")
-    @classmethod
-    def _ends_after_it_starts(cls, window: tuple[float, float]) -> tuple[float, float]:
-        if not window[0] < window[1]:
-            raise ValueError(f"the window {window} ends before it starts")
-        return window
-
-    def definition(self) -> str:
-        """Eight hex digits that change when the event or the window do."""
-        return short_hash([self.name, self.event, list(self.window)])
-
-
-TARGETS: Mapping[str, Target] = {
-    target.name: target
-    for target in (
-        Target(name="choice", event="firstMovement_times", window=(-0.10, 0.0), null="circular"),
-        Target(name="feedback", event="feedback_times", window=(0.0, 0.20), null="circular"),
-        Target(name="stimulus", event="stimOn_times", window=(0.0, 0.10), null="circular"),
-        Target(name="block", event="stimOn_times", window=(-0.40, -0.10), null="pseudosession"),
-    )
-}
+MIN_TRIALS = 400  # of a session that is chosen from a subject's
 
 PositiveInt = Annotated[int, Field(ge=1)]
 MIN_DIMENSIONS = 2  # that a population is reduced to
 
 
-class RunSettings(_Frozen):
+class RunSettings(Checked):
     """Settings that every kind of run has: what is decoded, from which trials, against which null.
 
     Attributes
     ----------
     targets : tuple of str
         Which of choice, feedback, stimulus, block are decoded.
+    windows : dict of str to (float, float)
+        Other windows for some targets, by name: start and end relative to the target's event, s.
+    events : dict of str to str
+        Other events for some targets, by name: a column of the trials table in s, such as ``stimOn_times``.
     null : str or None
         Kind of null for all targets; None takes each target's own.
     sampling : {"hold", "frames"}
@@ -98,6 +48,8 @@ class RunSettings(_Frozen):
     more_of_the_same: ClassVar[set[str]] = {"targets"}  # settings that change no single score
 
     targets: tuple[str, ...] = SESSION_TARGETS
+    windows: dict[str, Window] = Field(default_factory=dict)
+    events: dict[str, str] = Field(default_factory=dict)
     null: NullKind | None = None
     sampling: Literal["hold", "frames"] = "hold"
     equalize_trials: bool = True
@@ -106,14 +58,29 @@ class RunSettings(_Frozen):
 
     @field_validator("targets", mode="before")
     @classmethod
-    def _known_targets(cls, targets: str | Sequence[str]) -> tuple[str, ...]:
-        names = (targets,) if isinstance(targets, str) else tuple(targets)
-        for name in names:
-            if name not in TARGETS:
-                raise ValueError(f"{name!r} is no target{_nearest(name, TARGETS)} ({', '.join(TARGETS)})")
-        if not names:
+    def _one_is_a_list(cls, targets: Any) -> Any:
+        return (targets,) if isinstance(targets, str) else targets
+
+    @field_validator("targets")
+    @classmethod
+    def _known_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for name in targets:
+            check_target(name)
+        if not targets:
             raise ValueError(f"no target; choose from {', '.join(TARGETS)}")
-        return tuple(name for name in TARGETS if name in names)
+        return tuple(name for name in TARGETS if name in targets)
+
+    @field_validator("windows", "events")
+    @classmethod
+    def _of_known_targets(cls, by_target: dict[str, Any]) -> dict[str, Any]:
+        for name in by_target:
+            check_target(name)
+        return by_target
+
+    @field_validator("windows")
+    @classmethod
+    def _end_after_they_start(cls, windows: dict[str, Window]) -> dict[str, Window]:
+        return {name: checked_window(window) for name, window in windows.items()}
 
     @model_validator(mode="after")
     def _blockwise_keeps_blocks(self) -> Self:
@@ -135,13 +102,27 @@ class RunSettings(_Frozen):
         """Kind of null labels of a target."""
         return self.null or TARGETS[target].null
 
+    def target(self, name: str) -> Target:
+        """Give a target with the event and the window that it has here.
+
+        Examples
+        --------
+        >>> RunSettings(windows={"choice": (-0.2, 0.0)}).target("choice").window
+        (-0.2, 0.0)
+        """
+        usual = TARGETS[name]
+        event, window = self.events.get(name, usual.event), self.windows.get(name, usual.window)
+        return Target(name=name, event=event, window=window, null=usual.null)
+
     def definition(self, target: str) -> str:
         """Eight hex digits that change when the definition of a target does."""
-        return TARGETS[target].definition()
+        return self.target(target).definition()
 
     def score_identity(self) -> dict[str, Any]:
-        """Give all settings that change a single score."""
-        return self.model_dump(exclude=self.more_of_the_same) | {"algorithm": ALGORITHM_VERSION}
+        """Give all settings that change a single score; a target leaves its mark if it is not defined as usual."""
+        identity = self.model_dump(exclude=self.more_of_the_same | REDEFINITIONS) | {"algorithm": ALGORITHM_VERSION}
+        redefined = {name: self.definition(name) for name in TARGETS if self.target(name) != TARGETS[name]}
+        return identity | ({"definitions": redefined} if redefined else {})
 
 
 class NdcSettings(RunSettings):
@@ -149,8 +130,6 @@ class NdcSettings(RunSettings):
 
     Attributes
     ----------
-    targets : tuple of str
-        Which of choice, feedback, stimulus, block are decoded.
     ks : tuple of int
         Numbers of neurons; those above the number of shared neurons are left out and that number itself is added.
     R : int
@@ -159,8 +138,6 @@ class NdcSettings(RunSettings):
         Number of null label vectors; 0 for no null.
     shuffle_resamples : int or None
         The null is evaluated on the first so many resamples alone; None for all of them.
-    null : str or None
-        Kind of null for all targets; None takes each target's own.
     metric : {"auc", "accuracy"}
         Area under the ROC curve, or balanced accuracy.
     cv_splits : int
@@ -171,16 +148,12 @@ class NdcSettings(RunSettings):
         Trials left out around a contiguous test block.
     C : float
         Inverse strength of the L2 penalty.
-    sampling : {"hold", "frames"}
-        How a window is averaged (see :func:`mesodask.numerics.windows.windowed_means`).
-    equalize_trials : bool
-        Same number of trials in all sessions of a target.
-    min_per_class : int
-        Sessions with fewer trials of a class are skipped.
     delta : float
         k* is the smallest k whose mean score is within delta of the ceiling.
-    seed : int
-        Key of all random draws.
+
+    Notes
+    -----
+    Those of :class:`RunSettings` stand beside them.
 
     Examples
     --------
@@ -244,13 +217,17 @@ class PopulationSettings(NdcSettings):
     targets: tuple[str, ...] = ("labels",)
     null: NullKind = "circular"
 
-    @field_validator("targets", mode="before")
+    @field_validator("targets")
     @classmethod
-    def _known_targets(cls, targets: str | Sequence[str]) -> tuple[str, ...]:
-        return (targets,) if isinstance(targets, str) else tuple(targets)
+    def _known_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        return targets
 
     @model_validator(mode="after")
     def _no_task(self) -> "PopulationSettings":
+        if self.windows or self.events:
+            raise ValueError(
+                "windows and events are of ALF sessions; features= brings values that are averaged already"
+            )
         if self.null == "pseudosession":
             raise ValueError(
                 "null 'pseudosession' simulates sessions of the IBL task, which features= knows nothing of; "
@@ -279,10 +256,14 @@ class CrossSessionSettings(RunSettings):
         Components, or neurons selected, at most.
     use_elasticnet : bool
         Search `l1_ratio`, too; the penalty is L2 alone otherwise.
-    C, l1_ratio : tuple of float
-        The grid: inverse strengths of the penalty, and shares of L1 in it.
-    outer_cv, inner_cv : int
-        Folds of the training session; and folds, within each of them, in which the grid is searched.
+    C : tuple of float
+        The grid: inverse strengths of the penalty.
+    l1_ratio : tuple of float
+        The grid: shares of L1 in the penalty, if it is searched.
+    outer_cv : int
+        Folds of the training session.
+    inner_cv : int
+        Folds, within each of the outer ones, in which the grid is searched.
     max_iter : int
         Iterations of a fit, at most.
     n_shuffle : int
@@ -290,8 +271,10 @@ class CrossSessionSettings(RunSettings):
     null_labels : {"test", "train"}
         Whose labels the null replaces: those of a test session, while the predictions stay as they are; or those of the
         training session, carried through grid, folds and transfer, many times as costly.
-    min_sessions, min_k_shared : int
-        Fewest sessions, and fewest neurons that they share.
+    min_sessions : int
+        Fewest sessions.
+    min_k_shared : int
+        Fewest neurons that all sessions share.
 
     Notes
     -----
@@ -378,42 +361,3 @@ def resolve_settings(settings: S | None, options: Mapping[str, Any], kind: type[
     if settings is not None and options:
         raise SettingsError(f"both settings= and {', '.join(options)} are given; give all settings in one way")
     return settings or kind(**options)
-
-
-def short_hash(content: Any) -> str:
-    """Eight hex digits of the blake2b hash of a JSON-able value.
-
-    Examples
-    --------
-    >>> short_hash({"b": 1, "a": [2.0]}) == short_hash({"a": [2.0], "b": 1})
-    True
-    """
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=4).hexdigest()
-
-
-def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _in_words(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say every fault of a settings object in one line each."""
-    lines = []
-    for fault in error.errors(include_url=False):
-        key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            known = list(model.model_fields)
-            lines.append(f"{key}: no such setting{_nearest(key, known)} (there are {', '.join(known)})")
-            continue
-        message = fault["msg"].removeprefix("Value error, ")
-        found = "" if fault["type"] == "value_error" else f", found {_short(fault['input'])}"
-        lines.append(f"{key}: {message}{found}" if key else message)
-    return "\n".join(lines)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float) and math.isnan(value):
-        return "NaN"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

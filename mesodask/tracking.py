@@ -264,7 +264,8 @@ def find_sessions(subject: str | Sequence[str], one: Any) -> list[alf.SessionFil
     Parameters
     ----------
     subject : str or sequence of str
-        A subject, for all its sessions in which ROIs were found (a log line names the others), or eids.
+        A subject, for all its sessions in which ROIs were found (a log line names the others); some of its days, by
+        :class:`mesodask.io.alf.SubjectDays`; or eids.
     one : One
         See :func:`mesodask.io.alf.connect`.
 
@@ -279,7 +280,7 @@ def find_sessions(subject: str | Sequence[str], one: Any) -> list[alf.SessionFil
         infos = alf.in_date_order([alf.session_info(one, eid) for eid in subject])
         check_sessions(infos)
         return [alf.SessionFiles(one, info.eid) for info in infos]
-    sessions = [alf.SessionFiles(one, info.eid) for info in alf.subject_sessions(one, subject)]
+    sessions = [alf.SessionFiles(one, info.eid) for info in alf.find_sessions(one, subject=subject)]
     imaged = [files for files in sessions if fov.has_rois(files)]
     left_out = [files.info for files in sessions if files not in imaged]
     if not imaged:

@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mesodask"
 RANK = {
     "errors": 0,
     "schema": 1,
+    "checked": 0.4,
+    "targets": 0.6,
     "settings": 1,
     "numerics": 2,
     "io": 3,
@@ -41,6 +43,7 @@ RANK = {
     "pairs": 14,
     "generalization": 14,
     "demo": 14,
+    "workflow": 14.5,
     "doctor": 14,
     "compat": 15,
     "cli": 15,
@@ -149,6 +152,7 @@ def test_importing_mesodask_is_light() -> None:
         ("mesodask.figures.report", {"one", "dask", "distributed", "iblatlas", "bokeh"}),
         ("mesodask.session_choice", {"one", "dask", "distributed", "iblatlas", "matplotlib"}),
         ("mesodask.ndc", {"matplotlib", "rastermap", "distributed"}),
+        ("mesodask.workflow", {"one", "dask", "xarray", "zarr", "pandas", "matplotlib", "sklearn", "numba"}),
     ],
 )
 def test_rooms_do_not_drag_in_what_they_must_not_know(module: str, forbidden: set[str]) -> None:

@@ -351,12 +351,14 @@ def test_settings_that_were_typed_arrive(
         "targets": ("choice",), "ks": (4, 8), "R": 3, "n_label_shuffles": 7, "shuffle_resamples": 2, "null": "permute",
         "metric": "accuracy", "cv_splits": 4, "folds": "contiguous", "gap": 2, "C": 0.5, "sampling": "frames",
         "equalize_trials": False, "min_per_class": 12, "delta": 0.1, "seed": 3,
+        "windows": {"choice": (-0.2, 0.0), "block": (-0.5, -0.25)}, "events": {"choice": "stimOn_times"},
     }  # fmt: skip
     assert set(typed) == set(NdcSettings.model_fields)
     arguments = ["ndc", subject.eids[0], "--one", subject.one_dir, "--no-equalize-trials", "--resamples", 3,
-                 "--shuffles", 7]  # fmt: skip
+                 "--shuffles", 7, "--windows", "choice=-0.2:0,block=-0.5:-0.25", "--events",
+                 "choice=stimOn_times"]  # fmt: skip
     for name, value in typed.items():
-        if name not in ("R", "n_label_shuffles", "equalize_trials"):
+        if name not in ("R", "n_label_shuffles", "equalize_trials", "windows", "events"):
             text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             arguments += [f"--{name.replace('_', '-')}", text]
     seen: dict[str, object] = {}
@@ -367,5 +369,6 @@ def test_settings_that_were_typed_arrive(
 
     monkeypatch.setattr("mesodask.ndc.neuron_dropping_curves", note)
     assert main([str(a) for a in [*arguments, "--dry-run"]]) == 0
-    assert {name: seen[name] for name in typed} == typed
+    arrived = NdcSettings(**{name: seen[name] for name in typed})
+    assert {name: getattr(arrived, name) for name in typed} == typed
     assert NdcSettings(**typed) == NdcSettings(**{name: seen[name] for name in typed})

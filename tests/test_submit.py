@@ -103,7 +103,7 @@ def test_arguments_stand_behind_the_options(tmp_path: Path, capsys: pytest.Captu
         (("command: ndc", "command: submit"), "line 1: command: submit: no such key"),
         (("subject:", "subjet:"), "line 3: options.subjet: no such key; did you mean 'subject'?"),
         (("ks: [8, 16]", "ks: [8, x]"), "is no comma-separated list"),
-        (("ks: [8, 16]", "ks: {8: 16}"), "line 6: options.ks: expected a value or a list of values, found {8: 16}"),
+        (("ks: [8, 16]", "ks: {8: 16}"), "line 6: options.ks: expected a value or a list of values, found {'8': 16}"),
         (("[choice, block]", "choise"), "did you mean 'choice'?"),
         (("rerun: true", "rerun: 3"), "line 9: options.rerun: expected true or false, found 3"),
         (("walltime: 12:00:00", "waltime: 12:00:00"), "line 12: driver.waltime: no such key; did you mean 'walltime'?"),

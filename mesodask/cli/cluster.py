@@ -6,13 +6,15 @@ import threading
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.errors import SettingsError
 
 
 @click.command()
 @options.cluster_options
 @click.option("--job-script", is_flag=True, help="Print the batch script of a SLURM job; start and submit nothing.")
-def cluster(cluster: options.Cluster, job_script: bool) -> None:
+@answers
+def cluster(cluster: options.Cluster, job_script: bool, answer: Answer) -> None:
     """Start workers that stay until Ctrl-C, for other commands and notebooks of yours.
 
     \b
@@ -20,7 +22,9 @@ def cluster(cluster: options.Cluster, job_script: bool) -> None:
               mesodask cluster --cluster slurm --walltime 01:00:00 --job-script
     """  # noqa: D301
     if job_script:
-        click.echo(_script(cluster), nl=False)
+        script = _script(cluster)
+        answer.say(script.removesuffix("\n"))
+        answer.put(job_script=script)
         return
     from mesodask.compute.cluster import how_to_watch, scheduler_file
 
@@ -28,9 +32,11 @@ def cluster(cluster: options.Cluster, job_script: bool) -> None:
         path = scheduler_file(client)
         if path is None:
             raise SettingsError(f"the cluster {cluster.kind} was started by somebody else; use it by that name")
-        for line in how_to_watch(client):
-            click.echo(line)
-        click.echo(f"use them with --cluster {path}, or start_cluster({str(path)!r}) in Python; end them with Ctrl-C")
+        watch = how_to_watch(client)
+        answer.say("\n".join(watch))
+        answer.say(f"use them with --cluster {path}, or start_cluster({str(path)!r}) in Python; end them with Ctrl-C")
+        answer.put(scheduler_file=path, watch=watch)
+        answer.close()  # whoever reads it must not wait for the end
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
 

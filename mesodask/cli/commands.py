@@ -7,7 +7,9 @@ import click
 import platformdirs
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.cli.cluster import cluster
+from mesodask.cli.config import config
 from mesodask.cli.contents import list_contents, rm
 from mesodask.cli.cross_session import cross_session
 from mesodask.cli.doctor import doctor
@@ -17,6 +19,7 @@ from mesodask.cli.ndc import ndc, pairs
 from mesodask.cli.plot import plot
 from mesodask.cli.progress import Stages
 from mesodask.cli.report import report
+from mesodask.cli.run import run
 from mesodask.cli.sparseness import sparseness
 from mesodask.cli.status import status, summary
 from mesodask.cli.submit import drive, submit
@@ -26,21 +29,25 @@ from mesodask.cli.track import track
 @click.command()
 @click.option("--dir", "folder", type=options.FOLDER, help="Where everything goes; your cache folder if not given.")
 @options.cluster_options
-def demo(folder: Path | None, cluster: options.Cluster) -> None:
+@answers
+def demo(folder: Path | None, cluster: options.Cluster, answer: Answer) -> None:
     """Run the main job on a simulated subject of four days.
 
     Example: mesodask demo --dir /tmp/mesodask-demo
     """
-    from mesodask.cli.tables import print_summary
+    from mesodask.cli.tables import print_summary, summary_rows
     from mesodask.demo import run_demo
 
     place = folder or Path(platformdirs.user_cache_dir("mesodask")) / "demo"
     with Stages() as stages:
         made = run_demo(place.resolve(), progress=stages.report, announce=stages.say, start=cluster.start)
-    print_summary(made.summary)
+    answer.say(lambda: print_summary(made.summary))
     if made.reused:
-        click.echo("Everything was there already: nothing was computed again.")
-    click.echo(f"subject  {made.subject.one_dir}\nrun      {made.run.path}\nfigure   {made.figure}")
+        answer.say("Everything was there already: nothing was computed again.")
+    answer.put(reused=made.reused, rows=summary_rows(made.summary))
+    answer.tell("subject", made.subject.one_dir)
+    answer.tell("run", made.run.path)
+    answer.tell("figure", made.figure)
 
 
 @click.command()
@@ -50,7 +57,10 @@ def demo(folder: Path | None, cluster: options.Cluster) -> None:
 @click.option("--rois", default="60,60", show_default=True, callback=options.comma_list(int), help="ROIs of each FOV.")
 @click.option("--trials", default=200, show_default=True, help="Trials of a session.")
 @click.option("--seed", default=0, show_default=True, help="Key of all random draws.")
-def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trials: int, seed: int) -> None:
+@answers
+def simulate(
+    folder: Path, subject: str, days: int, rois: tuple[int, ...], trials: int, seed: int, answer: Answer
+) -> None:
     """Write a synthetic subject, with its ground truth, into FOLDER.
 
     Example: mesodask simulate ~/sim --days 6 --rois 300,300
@@ -67,9 +77,13 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
             seed=seed,
             progress=lambda done, total: stages.report("simulate", done, total),
         )
-    for eid, date in zip(made.eids, made.dates, strict=True):
-        click.echo(f"{eid}  {subject}/{date.isoformat()}/001")
-    click.echo(f"ONE folder   {made.one_dir}\nROICaT tree  {made.roicat_root}\ntruth        {made.truth_path}")
+    names = {eid: f"{subject}/{date.isoformat()}/001" for eid, date in zip(made.eids, made.dates, strict=True)}
+    for eid, name in names.items():
+        answer.say(f"{eid}  {name}")
+    answer.put(sessions=[{"eid": eid, "session": name} for eid, name in names.items()])
+    answer.tell("ONE folder  ", made.one_dir, "one")
+    answer.tell("ROICaT tree ", made.roicat_root, "roicat_root")
+    answer.tell("truth       ", made.truth_path, "truth")
 
 
 @click.command()
@@ -87,13 +101,14 @@ def simulate(folder: Path, subject: str, days: int, rois: tuple[int, ...], trial
 @click.option("--no-rastermap", "rastermap", flag_value="none", help="The same as --rastermap none.")
 @options.cluster_options
 @options.rerun
+@answers
 def embed(
-    eids: tuple[str, ...],
-    subject: str | None,
+    which: options.Which,
     one: Path | None,
     cache_dir: Path | None,
     rastermap: str,
     cluster: options.Cluster,
+    answer: Answer,
     **how: Any,
 ) -> None:
     """Build session stores from ALF files.
@@ -105,7 +120,7 @@ def embed(
 
     sort: Any = {"all": True, "neurons": "neurons", "none": False}[rastermap]
     connection = alf.connect(one)
-    chosen = options.chosen_sessions(connection, eids, subject)
+    chosen = which.eids(connection)
     with Stages() as stages, cluster.client(stages.say) as client:
         opened = sessions.load_or_embed(
             chosen,
@@ -117,12 +132,15 @@ def embed(
             **how,
         )
     for session in opened:
-        click.echo(session.encoding["source"])
+        answer.say(session.encoding["source"])
+    answer.put(stores=[{"eid": session.attrs["eid"], "store": session.encoding["source"]} for session in opened])
 
 
 ALL = (
     demo,
     doctor,
+    config,
+    run,
     simulate,
     mirror,
     import_originals,

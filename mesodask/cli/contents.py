@@ -1,11 +1,11 @@
 """``mesodask list`` and ``mesodask rm``: what the cache folder holds, and the removal of it."""
 
-import json
 from pathlib import Path
 
 import click
 
-from mesodask.cli import options
+from mesodask.cli import loudness, options
+from mesodask.cli.answer import Answer, answers
 from mesodask.cli.status import cache_folder_of, find_run, list_runs
 from mesodask.errors import SettingsError
 from mesodask.io import cache, contents
@@ -15,48 +15,50 @@ SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 @click.group(name="list")
 def list_contents() -> None:
-    """List what the cache folder holds: sessions or runs."""
+    """List what the cache folder holds: sessions or runs.
+
+    Example: mesodask list runs --one ~/one
+    """
 
 
 @list_contents.command(name="sessions")
 @options.where
 @click.option("--subject", help="Only sessions of this subject.")
-@options.as_json
-def list_sessions(one: Path | None, cache_dir: Path | None, subject: str | None, as_json: bool) -> None:
+@answers
+def list_sessions(one: Path | None, cache_dir: Path | None, subject: str | None, answer: Answer) -> None:
     """List the session stores: eid, subject/date/number, and size on disk.
 
     Example: mesodask list sessions --one ~/one --subject SP072
     """
     folder = cache_folder_of(one, cache_dir)
     found = contents.list_sessions(folder, subject)
-    if as_json:
-        click.echo(json.dumps([entry.plain() for entry in found], indent=2))
-        return
+    answer.document = [entry.plain() for entry in found]
     for entry in found:
         where = f"{entry.subject}/{entry.date}/{entry.number:03d}"
         kind = entry.path.stem.removeprefix(entry.eid).strip("_")
         words = entry.problem or f"{entry.eid}  {where}  {in_bytes(entry.n_bytes):>8}  {kind}"
-        click.echo(words.rstrip())
+        answer.say(words.rstrip())
     if not found:
-        click.echo(f"no sessions in {cache.session_folder(folder)}")
+        answer.say(f"no sessions in {cache.session_folder(folder)}")
 
 
 @list_contents.command(name="runs")
 @options.where
-@options.as_json
-def list_all_runs(one: Path | None, cache_dir: Path | None, as_json: bool) -> None:
+@answers
+def list_all_runs(one: Path | None, cache_dir: Path | None, answer: Answer) -> None:
     """List the runs, and how far each is (as mesodask status does).
 
     Example: mesodask list runs --one ~/one
     """
-    list_runs(cache_folder_of(one, cache_dir), as_json)
+    list_runs(cache_folder_of(one, cache_dir), answer)
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @options.where
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(names: tuple[str, ...], one: Path | None, cache_dir: Path | None, yes: bool) -> None:
+@answers
+def rm(names: tuple[str, ...], one: Path | None, cache_dir: Path | None, yes: bool, answer: Answer) -> None:
     """Remove session stores and runs from the cache folder, after a question.
 
     NAME is the eid of a session, or a run: its name, the beginning of it, or its path. Recordings are never touched,
@@ -66,14 +68,16 @@ def rm(names: tuple[str, ...], one: Path | None, cache_dir: Path | None, yes: bo
     """
     folder = cache_folder_of(one, cache_dir)
     doomed = list(dict.fromkeys(path for name in names for path in _meant(name, folder)))
-    for path in doomed:
+    answer.put(removed=[])
+    for path in doomed if not (yes and loudness.is_quiet()) else ():  # what a question is about is never left out
         click.echo(f"{in_bytes(contents.size_on_disk(path)):>8}  {path}", err=True)
     if not yes and not click.confirm(f"Remove {len(doomed)} store{'s' * (len(doomed) != 1)}?", err=True):
         click.echo("Nothing was removed.", err=True)
         return
     for path in doomed:
         contents.remove_store(folder, path)
-        click.echo(f"removed  {path}")
+        answer.say(f"removed  {path}")
+        answer.document["removed"].append(path)
 
 
 def _meant(name: str, folder: Path) -> list[Path]:

@@ -1,17 +1,15 @@
 """``mesodask cross-session``: train on one session, test on the others."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from mesodask.cli import ndc, options
+from mesodask.cli.answer import Answer, answers, rows_of
 from mesodask.cli.progress import Stages
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mesodask.io.crossstore import CrossSessionStore
 
 NUMBERS = options.comma_list(float)
@@ -19,6 +17,7 @@ NUMBERS = options.comma_list(float)
 # one for each of CrossSessionSettings; what is not given is left to it
 settings = options.many(
     ndc.targets,
+    ndc.definitions,
     click.option("--min-sessions", type=int, help="Fewest sessions."),
     click.option("--min-k-shared", type=int, help="Fewest neurons that all sessions share."),
     click.option("--train-on", help="first, or each: the whole matrix of sessions."),
@@ -53,11 +52,10 @@ settings = options.many(
 @options.figure
 @click.option("--x", type=click.Choice(["date", "days"]), default="date", help="What the figure's sessions stand at.")
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the table into this file.")
-@options.as_json
 @options.cluster_options
+@answers
 def cross_session(
-    eids: tuple[str, ...],
-    subject: str | None,
+    which: options.Which,
     one: Path | None,
     cache_dir: Path | None,
     roicat_root: Path | None,
@@ -68,76 +66,53 @@ def cross_session(
     figure: Path | None,
     x: Literal["date", "days"],
     csv: Path | None,
-    as_json: bool,
     cluster: options.Cluster,
+    answer: Answer,
     **settings: Any,
 ) -> None:
     """Train on the first session, and test on all later ones.
 
-    Of a subject as many sessions are taken as share enough neurons (--min-k-shared); eids are taken as they are.
+    Of a subject as many sessions are taken as share enough neurons (--min-k-shared); sessions
+    that are named are taken as they are.
 
     Example: mesodask cross-session --subject SP072 --one ~/one --targets choice,block --figure generalization.png
     """
     from mesodask.generalization import cross_session as compute
     from mesodask.io import alf
-    from mesodask.summary_tables import write_table
 
-    options.check_which(eids, subject)
     options.check_figure(figure)
-    arguments = {"one": alf.connect(one), "cache_dir": cache_dir, "roicat_root": roicat_root,
+    connection = alf.connect(one)
+    arguments = {"one": connection, "cache_dir": cache_dir, "roicat_root": roicat_root,
                  "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun,
                  **options.given(settings)}  # fmt: skip
-    sessions = subject or list(eids)
+    sessions = which.subject_or_eids(connection)
     if dry_run:
-        click.echo(compute(sessions, dry_run=True, **arguments))
+        ndc.tell_cost(answer, compute(sessions, dry_run=True, **arguments))
         return
     with Stages() as stages, cluster.client(stages.say) as client:
         run = compute(sessions, progress=stages.report, client=client, **arguments)
-    table = _table(run)
-    if csv is not None:
-        write_table(table, csv)
-    if as_json:
-        rows = json.loads(table.to_json(orient="records"))
-        click.echo(json.dumps({"run": str(run.path), "rows": rows}, indent=2))
-    else:
-        _print(run, table)
-        if csv is not None:
-            click.echo(f"table    {csv}")
+    summarize_cross_session(run, csv, answer)
     if figure is not None:
         draw_cross_session(run, figure, x)
-        if not as_json:
-            click.echo(f"figure   {figure}")
+        answer.tell("figure", figure)
 
 
-def summarize_cross_session(run: "CrossSessionStore", csv: Path | None) -> None:
-    """Print the table of a run, and write it as CSV."""
+def summarize_cross_session(run: "CrossSessionStore", csv: Path | None, answer: Answer) -> None:
+    """Tell the table of a run, and write it as CSV."""
+    from mesodask.cli.tables import print_cross_session
+    from mesodask.cross.summary import cross_session_table
     from mesodask.summary_tables import write_table
 
-    table = _table(run)
-    _print(run, table)
+    table = cross_session_table(run)
+    answer.say(lambda: print_cross_session(table, run.tracked().sizes["neuron"]))
+    answer.tell("run", run.path)
+    answer.put(rows=rows_of(table))
     if csv is not None:
-        click.echo(f"table    {write_table(table, csv)}")
+        answer.tell("table", write_table(table, csv))
 
 
 def draw_cross_session(run: "CrossSessionStore", figure: Path, x: Literal["date", "days"] = "date") -> None:
     """Draw a run into a file: accuracy by date, or the matrix where every session was trained on."""
-    from mesodask.figures import plot_cross_session, plot_generalization_matrix
+    from mesodask.figures.cross_session import plot_across
 
-    datasets = run.datasets()
-    if any("train_session" in dataset.dims for dataset in datasets.values()):
-        plot_generalization_matrix(datasets, save=figure)
-    else:
-        plot_cross_session(datasets, x=x, save=figure)
-
-
-def _table(run: "CrossSessionStore") -> "pd.DataFrame":
-    from mesodask.cross.summary import cross_session_table
-
-    return cross_session_table(run)
-
-
-def _print(run: "CrossSessionStore", table: "pd.DataFrame") -> None:
-    from mesodask.cli.tables import print_cross_session
-
-    print_cross_session(table, run.tracked().sizes["neuron"])
-    click.echo(f"run      {run.path}")
+    plot_across(run, x=x, save=figure)

@@ -1,7 +1,5 @@
 """``mesodask doctor``: what this machine lacks, and what mends it."""
 
-import dataclasses
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 
 if TYPE_CHECKING:
     from mesodask.doctor import Check
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 @click.command()
 @options.where
 @options.roicat_root
-@options.as_json
-def doctor(one: Path | None, cache_dir: Path | None, roicat_root: Path | None, as_json: bool) -> None:
+@answers
+def doctor(one: Path | None, cache_dir: Path | None, roicat_root: Path | None, answer: Answer) -> None:
     """Look whether this machine is ready, and say how to mend what is not.
 
     Python and packages, folders, BLAS, SLURM, the dashboard's port, brainbox and ONE's login: each is ok, or has a
@@ -32,12 +31,8 @@ def doctor(one: Path | None, cache_dir: Path | None, roicat_root: Path | None, a
 
     checks = check_machine(one, cache_dir, roicat_root)
     counts = Counter(check.status for check in checks)
-    if as_json:
-        click.echo(
-            json.dumps({"ready": not counts["error"], "checks": [dataclasses.asdict(c) for c in checks]}, indent=2)
-        )
-    else:
-        click.echo(in_words(checks))
+    answer.say(in_words(checks))
+    answer.put(ready=not counts["error"], checks=checks)
     if counts["error"]:
         raise click.ClickException(f"{counts['error']} of {len(checks)} checks failed; each says above what mends it")
 

@@ -1,12 +1,12 @@
 """``mesodask import``: files of the original scripts -> stores."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.cli.progress import Stages
 from mesodask.errors import MesodaskError, TasksFailedError
 
@@ -20,9 +20,9 @@ PATH = click.Path(exists=True, path_type=Path)
               help="Unit of the positions in session caches.")  # fmt: skip
 @options.rerun
 @options.figure
-@options.as_json
+@answers
 def import_originals(
-    path: Path, one: Path | None, cache_dir: Path | None, as_json: bool, figure: Path | None, **how: Any
+    path: Path, one: Path | None, cache_dir: Path | None, figure: Path | None, answer: Answer, **how: Any
 ) -> None:
     """Make stores of the files that the original scripts have left.
 
@@ -38,9 +38,11 @@ def import_originals(
     files = find_originals(path) if path.is_dir() else [path]
     options.check_figure(figure)
     outcomes = _import_all(files, one, cache_dir, alone=not path.is_dir(), **how)
-    click.echo(json.dumps(outcomes, indent=2) if as_json else _in_words(outcomes, path))
+    answer.say(_in_words(outcomes, path))
+    answer.document = outcomes
     if figure is not None:
-        _draw(outcomes, figure, quiet=as_json)
+        _draw(outcomes, figure)
+        answer.say(f"figure   {figure}")
     n_failed = sum(outcome["outcome"] == "failed" for outcome in outcomes)
     if n_failed:
         raise TasksFailedError(f"failed: {n_failed} of {len(outcomes)} files, of which nothing is kept; all others are")
@@ -82,7 +84,7 @@ def _in_words(outcomes: list[dict[str, str]], path: Path) -> str:
     return "\n".join(lines) or f"no file of the original scripts in {path}"
 
 
-def _draw(outcomes: list[dict[str, str]], figure: Path, *, quiet: bool) -> None:
+def _draw(outcomes: list[dict[str, str]], figure: Path) -> None:
     """Draw all curves that are there as one figure."""
     from mesodask.figures import plot_ndc
     from mesodask.io import stores
@@ -93,5 +95,3 @@ def _draw(outcomes: list[dict[str, str]], figure: Path, *, quiet: bool) -> None:
     plot_ndc(
         imported_summary(*[store for store in made if stores.attributes(store).get("kind") == KIND_CURVES]), save=figure
     )
-    if not quiet:
-        click.echo(f"figure   {figure}")

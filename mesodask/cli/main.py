@@ -1,18 +1,18 @@
 """The ``mesodask`` command: its group, and what errors look like."""
 
 import contextlib
-import logging
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import Any
 
 import click
 
 import mesodask
-from mesodask.cli import commands
-from mesodask.errors import MesodaskError
+from mesodask.cli import commands, loudness, options
+from mesodask.errors import MesodaskError, SettingsError
 
 BY_SIGNAL = 128  # a shell adds the signal's number to this for a process that a signal has ended
 # a batch system's end of a job, kill, and a terminal that is closed
@@ -27,22 +27,36 @@ class EndedError(KeyboardInterrupt):
         self.number = number
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """The commands; what is wrong with a setting is told by the name of its option."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(context)
+        except SettingsError as error:
+            command = self.commands.get(context.invoked_subcommand or "")
+            raise error if command is None else options.by_option(error, command) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(mesodask.__version__, prog_name="mesodask")
-@click.option("--debug", is_flag=True, help="Show tracebacks and all log lines.")
-def group(debug: bool) -> None:
+def group() -> None:
     """Decode behaviour from two-photon populations, across days.
 
+    Results go to stdout, progress and warnings to stderr. The exit status is 0 if all is done, 1 if something failed,
+    and 2 if the usage or the input is wrong.
+
+    \b
     Try it: mesodask demo
-    """
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s" if debug else "%(message)s",
-        stream=sys.stderr,
-    )
+    Let a shell complete names with the Tab key: eval "$(_MESODASK_COMPLETE=bash_source mesodask)"
+    (zsh_source in zsh; in fish: _MESODASK_COMPLETE=fish_source mesodask | source)
+    """  # noqa: D301
 
 
+group.params += loudness.options()
 for command in commands.ALL:
+    loudness.give_to(command)
     group.add_command(command)
 
 
@@ -61,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _ending_in_good_order():
+        with loudness.logging_on_stderr(), _ending_in_good_order():
             group.main(arguments, prog_name="mesodask", standalone_mode=False)
     except MesodaskError as error:
         if "--debug" in arguments:

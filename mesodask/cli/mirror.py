@@ -1,7 +1,6 @@
 """The command that copies cluster-UID files from a server, and the prompt for its credentials."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.cli.progress import Stages
 from mesodask.errors import AccessError, TasksFailedError
 
@@ -26,8 +26,8 @@ MOST_LINES = 20  # of one kind, on a terminal; --json gives all
 @click.option("--again", "refresh", is_flag=True, help="Download what is here already, too.")
 @click.option("--workers", "n_workers", default=8, show_default=True, help="Most requests at a time.")
 @click.option("--retries", default=4, show_default=True, help="How often a failure that may pass is tried again.")
-@options.as_json
-def mirror(subject: str, to: Path | None, as_json: bool, **settings: Any) -> None:
+@answers
+def mirror(subject: str, to: Path | None, answer: Answer, **settings: Any) -> None:
     """Copy the cluster UIDs of SUBJECT from a web server.
 
     What is here already and has not changed is kept. User name and password are taken from MESODASK_MIRROR_USER and
@@ -45,7 +45,8 @@ def mirror(subject: str, to: Path | None, as_json: bool, **settings: Any) -> Non
             raise
         settings["auth"] = _ask(settings["url"])
         summary = _mirror(subject, settings)
-    click.echo(json.dumps(_plain(summary), indent=2) if as_json else _in_words(summary))
+    answer.say(_in_words(summary))
+    answer.put(**_plain(summary))
     if summary.failed:
         raise TasksFailedError(
             f"failed: {len(summary.failed)}. Nothing of that is kept; the same command tries it again, and keeps what "

@@ -1,7 +1,12 @@
-"""Options that several commands share, so that they are named and explained the same everywhere."""
+"""Options that several commands share, so that they are named and explained the same everywhere.
+
+A SESSION is named by its eid, or by subject/date/number.
+"""
 
 import contextlib
+import datetime
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mesodask.checked import Fault
 from mesodask.errors import SettingsError
 from mesodask.io import alf
 from mesodask.io.fov import SIGNAL_FILES
@@ -16,18 +22,17 @@ from mesodask.io.fov import SIGNAL_FILES
 if TYPE_CHECKING:
     from distributed import Client
 
+logger = logging.getLogger(__name__)
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 one = click.option("--one", type=FOLDER, help="Folder with ONE tables; your default ONE if not given.")
 cache_dir = click.option("--cache-dir", type=FOLDER, help="Folder of all stores; <ONE folder>/meso if not given.")
 roicat_root = click.option("--roicat-root", type=FOLDER, help="Folder that holds the ROICaT tree; ~/chronic_csv.")
-eids = click.argument("eids", nargs=-1, metavar="[EID]...")
-subject = click.option("--subject", help="All sessions of this subject, in place of eids.")
 rerun = click.option("--rerun", is_flag=True, help="Compute again what is stored already.")
 all_rois = click.option("--all-rois", is_flag=True, help="Take ROIs that are not flagged as cells, too.")
 
 figure = click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw a figure into this file.")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of words and tables.")
 
 
 def many(*options: Callable) -> Callable:
@@ -42,32 +47,97 @@ def many(*options: Callable) -> Callable:
 
 
 where = many(one, cache_dir)
-which = many(eids, subject)
 
 
-def check_which(eids: tuple[str, ...], subject: str | None) -> None:
-    """Raise :class:`SettingsError` unless sessions are named either by eids or by subject."""
-    if bool(eids) == bool(subject):
-        raise SettingsError("name the sessions either by their eids or by --subject")
+# which sessions ----------------------------------------------------------------------------------------------------
 
 
-def chosen_sessions(connection: Any, eids: tuple[str, ...], subject: str | None) -> list[str]:
-    """Give the eids that are meant, by name or by subject.
+@dataclass(frozen=True)
+class Which:
+    """Which sessions a command is to take, as its arguments say.
 
-    Raises
-    ------
-    SettingsError
-        Neither or both are given.
+    Attributes
+    ----------
+    names : tuple of str
+        Each an eid, or subject/date/number.
+    subject : str, optional
+        In place of names.
+    first, last : datetime.date, optional
+        Limits of a subject's days, both included.
     """
-    check_which(eids, subject)
-    if subject:
-        return [info.eid for info in alf.subject_sessions(connection, subject)]
-    return list(eids)
+
+    names: tuple[str, ...] = ()
+    subject: str | None = None
+    first: datetime.date | None = None
+    last: datetime.date | None = None
+
+    def __post_init__(self) -> None:
+        """Raise :class:`SettingsError` unless sessions are named in one of the two ways."""
+        if bool(self.names) == bool(self.subject):
+            raise SettingsError(
+                "name the sessions either by their eids or by --subject; a session may be named subject/date/number, "
+                "too"
+            )
+        if self.names and (self.first or self.last):
+            raise SettingsError("--from and --to go with --subject; leave them out, or name the subject alone")
+
+    def eids(self, connection: Any) -> list[str]:
+        """Give the eids that are meant: in the order of their names, or of a subject's days.
+
+        Raises
+        ------
+        SettingsError, SessionNotFoundError
+            As :func:`mesodask.io.alf.find_sessions`.
+        """
+        found = alf.find_sessions(connection, self.names, subject=self.subject, first=self.first, last=self.last)
+        logger.info("%d sessions: %s", len(found), ", ".join(info.relative for info in found))
+        return [info.eid for info in found]
+
+    def subject_or_eids(self, connection: Any) -> str | list[str]:
+        """Give the subject and its days to a function that itself chooses from a subject's sessions, else the eids."""
+        if self.subject:
+            return alf.SubjectDays(self.subject, self.first, self.last)
+        return self.eids(connection)
+
+
+def _read_day(context: click.Context, option: click.Parameter, value: Any) -> datetime.date | None:
+    del context, option
+    return None if value is None else value.date()
+
+
+def _day(name: str, parameter: str, words: str) -> Callable:
+    kind = click.DateTime(formats=["%Y-%m-%d"])
+    return click.option(name, parameter, type=kind, callback=_read_day, metavar="DATE", help=words)
+
+
+def which(command: Callable) -> Callable:
+    """Give a command the ways in which sessions are named; it takes them together, as ``which``."""
+
+    @functools.wraps(command)
+    def with_which(eids: tuple[str, ...], subject: str | None, **values: Any) -> Any:
+        days = {side: values.pop(side) for side in ("first", "last")}
+        return command(which=Which(eids, subject, **days), **values)
+
+    return many(
+        click.argument("eids", nargs=-1, metavar="[SESSION]..."),
+        click.option("--subject", help="All sessions of this subject, in place of SESSIONs."),
+        _day("--from", "first", "Of the subject's sessions those from this day on, e.g. 2025-01-13."),
+        _day("--to", "last", "Of the subject's sessions those until this day, which is included."),
+    )(with_which)
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """Leave out what was not typed, so that the functions' own defaults hold."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def by_option(error: SettingsError, command: click.Command) -> SettingsError:
+    """Tell what is wrong with settings by the options that were typed: ``--resamples``, and not ``R``."""
+    if not error.faults:
+        return error
+    typed = {parameter.name: parameter.opts[-1] for parameter in command.params}
+    faults = [((typed.get(str(key[0]), key[0]), *key[1:]) if key else key, message) for key, message in error.faults]
+    return SettingsError("\n".join(str(Fault(*fault)) for fault in faults))
 
 
 def check_figure(figure: Path | None) -> None:
@@ -76,14 +146,6 @@ def check_figure(figure: Path | None) -> None:
         from mesodask.figures.saving import checked_file
 
         checked_file(figure)
-
-
-def draw(summary: Any, figure: Path) -> None:
-    """Draw a summary's curves into a file, and say so."""
-    from mesodask.figures import plot_ndc
-
-    plot_ndc(summary, save=figure)
-    click.echo(f"figure   {figure}")
 
 
 def comma_list(kind: Callable[[str], Any]) -> Callable:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.cli.status import find_run
 from mesodask.errors import SettingsError
 
@@ -14,7 +15,7 @@ save = click.option(
     "decides the format."
 )  # fmt: skip
 run_argument = options.many(click.argument("run"), options.where)
-session_argument = click.argument("session", metavar="EID|STORE")
+session_argument = click.argument("session", metavar="SESSION|STORE")
 colors = click.option(
     "--colors", type=click.Choice(["distinct", "allen"]), default="distinct", show_default=True,
     help="Colours of regions: well-separated ones, or the Allen atlas's.",
@@ -29,8 +30,9 @@ class _RunIfNothingElse(click.Group):
     """A group that draws a run if no figure is named: ``mesodask plot RUN FIGURE``."""
 
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
-        if len(arguments) == 2 and arguments[0] not in self.commands and not arguments[0].startswith("-"):
-            arguments = ["ndc", arguments[0], "--save", arguments[1]]
+        named = [word for word in arguments[:2] if not word.startswith("-")]
+        if len(named) == 2 and named[0] not in self.commands:
+            arguments = ["ndc", named[0], "--save", named[1], *arguments[2:]]
         return super().resolve_command(context, arguments)
 
 
@@ -40,12 +42,8 @@ def plot() -> None:
 
     mesodask plot RUN FIGURE draws a run of either kind: curves, or accuracies by date.
 
-    Example: mesodask plot raster EID --one ~/one --save raster.png
+    Example: mesodask plot raster SP072/2025-01-13/001 --one ~/one --save raster.png
     """
-
-
-def _drawn(figure: Path) -> None:
-    click.echo(f"figure   {figure}")
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -61,7 +59,8 @@ def _given(**values: Any) -> dict[str, Any]:
 @save
 @figsize
 @dpi
-def ndc(run: str, one: Path | None, cache_dir: Path | None, save: Path, **how: Any) -> None:
+@answers
+def ndc(run: str, one: Path | None, cache_dir: Path | None, save: Path, answer: Answer, **how: Any) -> None:
     """Draw the neuron-dropping curves of RUN, or a run across sessions by date.
 
     RUN is a run store, or the beginning of the name of one in the cache folder.
@@ -77,7 +76,7 @@ def ndc(run: str, one: Path | None, cache_dir: Path | None, save: Path, **how: A
         draw_cross_session(store, save)
     else:
         plot_ndc(store, save=save, **_given(**how))
-    _drawn(save)
+    answer.tell("figure", save)
 
 
 @plot.command("k-star")
@@ -85,7 +84,8 @@ def ndc(run: str, one: Path | None, cache_dir: Path | None, save: Path, **how: A
 @save
 @figsize
 @dpi
-def k_star(run: str, one: Path | None, cache_dir: Path | None, save: Path, **how: Any) -> None:
+@answers
+def k_star(run: str, one: Path | None, cache_dir: Path | None, save: Path, answer: Answer, **how: Any) -> None:
     """Draw over days how many neurons of RUN are enough.
 
     RUN is a run store, or the beginning of the name of one in the cache folder.
@@ -95,7 +95,7 @@ def k_star(run: str, one: Path | None, cache_dir: Path | None, save: Path, **how
     from mesodask.figures import plot_k_star
 
     plot_k_star(find_run(run, one, cache_dir), save=save, **_given(**how))
-    _drawn(save)
+    answer.tell("figure", save)
 
 
 @plot.command()
@@ -115,6 +115,7 @@ def k_star(run: str, one: Path | None, cache_dir: Path | None, save: Path, **how
 @colors
 @figsize
 @dpi
+@answers
 def raster(
     session: str,
     one: Path | None,
@@ -127,13 +128,14 @@ def raster(
     bg: Any,
     events: tuple[str, ...] | None,
     unsorted: bool,
+    answer: Answer,
     **how: Any,
 ) -> None:
     """Draw the activity of a session in Rastermap order, with the wheel above.
 
-    The session is given by its eid, and embedded if it is not yet, or by the path of its store.
+    The session is given by its eid or subject/date/number, and embedded if it is not yet, or by the path of its store.
 
-    Example: mesodask plot raster EID --one ~/one --events stimulus,feedback --save raster.png
+    Example: mesodask plot raster SP072/2025-01-13/001 --one ~/one --events stimulus,feedback --save raster.png
     """
     from mesodask.figures import plot_raster
 
@@ -143,7 +145,7 @@ def raster(
         opened, rows=neurons, interval=interval, bg=None if bg == "none" else bg, events=events or (),
         sort=not unsorted, save=save, **_given(**how),
     )  # fmt: skip
-    _drawn(save)
+    answer.tell("figure", save)
 
 
 def _interval(session: Any, start: float | None, stop: float | None, whole: bool) -> Any:
@@ -170,6 +172,7 @@ def _interval(session: Any, start: float | None, stop: float | None, whole: bool
 @colors
 @figsize
 @dpi
+@answers
 def xyz(
     session: str,
     one: Path | None,
@@ -177,27 +180,31 @@ def xyz(
     save: Path,
     neurons: tuple[str, ...] | None,
     color: Any,
+    answer: Answer,
     **how: Any,
 ) -> None:
     """Draw where the cells of a session lie.
 
-    The session is given by its eid, and embedded if it is not yet, or by the path of its store.
+    The session is given by its eid or subject/date/number, and embedded if it is not yet, or by the path of its store.
 
-    Example: mesodask plot xyz EID --one ~/one --view top --save cells.pdf
+    Example: mesodask plot xyz SP072/2025-01-13/001 --one ~/one --view top --save cells.pdf
     """
     from mesodask.figures import plot_xyz
 
     opened = _session(session, one, cache_dir, save, sort=color == "order")
     plot_xyz(opened, rows=neurons, color=color, save=save, **_given(**how))
-    _drawn(save)
+    answer.tell("figure", save)
 
 
 def _session(session: str, one: Path | None, cache_dir: Path | None, figure: Path, *, sort: bool) -> Any:
     """Open a session by its eid or the path of its store; what cannot be saved is said before the work."""
     from mesodask import sessions
     from mesodask.figures.saving import checked_file
+    from mesodask.io import alf
 
     checked_file(figure)
     if session.endswith(".zarr"):
         return sessions.open_session(Path(session))
-    return sessions.load_or_embed(session, one=one, cache_dir=cache_dir, rastermap=sort)
+    connection = alf.connect(one)
+    (info,) = alf.find_sessions(connection, session)
+    return sessions.load_or_embed(info.eid, one=connection, cache_dir=cache_dir, rastermap=sort)

@@ -8,6 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mesodask.cli.loudness import is_quiet
+
 LINE_EVERY = 30.0  # s between two lines of a stage in the log of a batch job
 
 
@@ -20,7 +22,7 @@ class Stages:
     Parameters
     ----------
     console : rich.console.Console, optional
-        Where to; stderr by default.
+        Where to; by default stderr, or with ``--quiet`` nowhere.
     line_every : float
         Seconds between two lines of a stage where there is no terminal.
 
@@ -31,7 +33,8 @@ class Stages:
     """
 
     def __init__(self, console: Console | None = None, line_every: float = LINE_EVERY) -> None:
-        self._console = console or Console(stderr=True)
+        # with --quiet bars and lines are drawn as ever, on nothing
+        self._console = console or Console(stderr=True, quiet=is_quiet())
         self._shown: _Bars | _Lines = (
             _Bars(self._console) if self._console.is_terminal else _Lines(self._console, line_every)
         )

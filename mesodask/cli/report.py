@@ -1,13 +1,17 @@
 """``mesodask report``: a run as one HTML page."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.cli.status import find_run
 from mesodask.io import cache
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -19,6 +23,7 @@ from mesodask.io import cache
 @click.option("--tracking", is_flag=True, help="Show what each two sessions share; reads --one, --roicat-root.")
 @click.option("--rasters", is_flag=True, help="Show a minute of each session whose store lies in the cache folder.")
 @click.option("--cross-session", type=options.FOLDER, help="Show this run of mesodask cross-session, too.")
+@answers
 def report(
     run: str,
     one: Path | None,
@@ -29,6 +34,7 @@ def report(
     tracking: bool,
     rasters: bool,
     cross_session: Path | None,
+    answer: Answer,
 ) -> None:
     """Write RUN as one HTML page that needs no network.
 
@@ -48,9 +54,9 @@ def report(
         given["sessions"] = [path for path in paths if path.exists()]
         for path in paths:
             if not path.exists():
-                click.echo(f"no raster of a session whose store is not there: {path}", err=True)
+                logger.warning("no raster of a session whose store is not there: %s", path)
     if tracking:
         from mesodask.tracking import tracking_table
 
         given["tracking"] = tracking_table(eids, one=one, roicat_root=roicat_root)
-    click.echo(f"report   {write_report(store, output, **given)}")
+    answer.tell("report", write_report(store, output, **given))

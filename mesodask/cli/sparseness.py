@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.cli.progress import Stages
 
 # of the table for the terminal; the store and the figures have all of them
@@ -32,9 +33,9 @@ SHOWN = {"inter_trial": "pause", "quiescence": "quiet", "motor_init": "before mo
     help="Which figure.",
 )  # fmt: skip
 @options.cluster_options
+@answers
 def sparseness(
-    eids: tuple[str, ...],
-    subject: str | None,
+    which: options.Which,
     one: Path | None,
     cache_dir: Path | None,
     all_rois: bool,
@@ -43,6 +44,7 @@ def sparseness(
     figure: Path | None,
     shown: Any,
     cluster: options.Cluster,
+    answer: Answer,
     **how: Any,
 ) -> None:
     """Compute the population sparseness (Treves-Rolls) of sessions by event window and by trial.
@@ -54,20 +56,35 @@ def sparseness(
 
     options.check_figure(figure)
     connection = alf.connect(one)
-    chosen = options.chosen_sessions(connection, eids, subject)
+    chosen = which.eids(connection)
     with Stages() as stages, cluster.client(stages.say) as client:
         result = compute(
             chosen, one=connection, cache_dir=cache_dir, neurons_only=not all_rois, neurons=neurons,
             scale=not unscaled, progress=stages.report, client=client, **how,
         )  # fmt: skip
-    _print(result)
+    answer.say(lambda: _print(result))
     for path in result.attrs["stores"]:
-        click.echo(f"store    {path}")
+        answer.say(f"store    {path}")
+    answer.put(stores=result.attrs["stores"], rows=_rows(result))
     if figure is not None:
         from mesodask.figures import plot_sparseness
 
         plot_sparseness(result, kind=shown, save=figure)
-        click.echo(f"figure   {figure}")
+        answer.tell("figure", figure)
+
+
+def _rows(result: xr.Dataset) -> list[dict[str, Any]]:
+    """Give the sparseness of every session and window, for JSON."""
+    names = {str(name): values.values for name, values in result.coords.items() if values.dims == ("session",)}
+    per_session = [dict(zip(names, each, strict=True)) for each in zip(*names.values(), strict=True)]
+    windows = [str(window) for window in result["window"].values]
+    return [
+        {**about, "n_neurons": n_neurons, "sparseness": dict(zip(windows, values, strict=True))}
+        for about, n_neurons, values in zip(
+            per_session, result["n_neurons"].values, result["sparseness"].transpose("session", "window").values,
+            strict=True,
+        )
+    ]  # fmt: skip
 
 
 def _print(result: xr.Dataset) -> None:

@@ -1,6 +1,5 @@
 """The commands that look at runs: how far they are, and what has come out."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers, rows_of
 from mesodask.cli.progress import clock
 from mesodask.errors import MesodaskError, SettingsError
 from mesodask.io import cache
@@ -24,8 +24,8 @@ CSV = click.Path(dir_okay=False, path_type=Path)
 @click.argument("run", required=False)
 @options.where
 @click.option("--quick", is_flag=True, help="Trust that stored chunks of null scores are full; for very large runs.")
-@options.as_json
-def status(run: str | None, one: Path | None, cache_dir: Path | None, quick: bool, as_json: bool) -> None:
+@answers
+def status(run: str | None, one: Path | None, cache_dir: Path | None, quick: bool, answer: Answer) -> None:
     """Show what of RUN is done, failed, skipped and left, and how fast it goes.
 
     RUN is a run store, or the beginning of the name of one in the cache folder. Without it, all runs of the cache
@@ -37,10 +37,11 @@ def status(run: str | None, one: Path | None, cache_dir: Path | None, quick: boo
     from mesodask.status import run_status
 
     if run is None:
-        list_runs(cache_folder_of(one, cache_dir), as_json)
+        list_runs(cache_folder_of(one, cache_dir), answer)
         return
     found = run_status(find_run(run, one, cache_dir), quick=quick)
-    click.echo(json.dumps(found.plain(), indent=2) if as_json else in_words(found))
+    answer.say(in_words(found))
+    answer.put(**found.plain())
 
 
 @click.command()
@@ -49,8 +50,15 @@ def status(run: str | None, one: Path | None, cache_dir: Path | None, quick: boo
 @click.option("--csv", type=CSV, help="Write the curves into this file, a row a target, session and number of neurons.")
 @click.option("--k-star-csv", type=CSV, help="Write k*, ceiling and p-values, a row a target and session.")
 @click.option("--delta", type=float, help="k* is the smallest k this close to the ceiling; as in the run if not given.")
+@answers
 def summary(
-    run: str, one: Path | None, cache_dir: Path | None, csv: Path | None, k_star_csv: Path | None, delta: float | None
+    run: str,
+    one: Path | None,
+    cache_dir: Path | None,
+    csv: Path | None,
+    k_star_csv: Path | None,
+    delta: float | None,
+    answer: Answer,
 ) -> None:
     """Print the summary of RUN, and write it as CSV.
 
@@ -60,23 +68,24 @@ def summary(
     Example: mesodask summary SP072 --one ~/one --csv curves.csv --k-star-csv k_star.csv
     """
     from mesodask.cli.cross_session import summarize_cross_session
-    from mesodask.cli.tables import print_summary
+    from mesodask.cli.tables import print_summary, summary_rows
     from mesodask.io.crossstore import CrossSessionStore, open_run
     from mesodask.summary import summarize
-    from mesodask.summary_tables import write_csv
+    from mesodask.summary_tables import summary_table, write_csv
 
     store = open_run(find_run(run, one, cache_dir))
     if isinstance(store, CrossSessionStore):
         if k_star_csv is not None or delta is not None:
             raise SettingsError(f"{store.path}: a cross-session run has no k*; leave --k-star-csv and --delta out")
-        summarize_cross_session(store, csv)
+        summarize_cross_session(store, csv, answer)
         return
     found = summarize(store, delta=delta)
-    print_summary(found)
+    answer.say(lambda: print_summary(found))
+    answer.put(run=store.path, rows=summary_rows(found), curves=rows_of(summary_table(found)))
     if csv is not None:
-        click.echo(f"curves   {write_csv(found, csv)}")
+        answer.tell("curves", write_csv(found, csv), "csv")
     if k_star_csv is not None:
-        click.echo(f"k*       {write_csv(found, k_star_csv, table='k_star')}")
+        answer.tell("k*", write_csv(found, k_star_csv, table="k_star"), "k_star_csv")
 
 
 def find_run(name: str, one: Path | None, cache_dir: Path | None) -> Path:
@@ -113,8 +122,8 @@ def cache_folder_of(one: Path | None, cache_dir: Path | None) -> Path:
     return cache.cache_folder(None, alf.connect(None))
 
 
-def list_runs(folder: Path, as_json: bool) -> None:
-    """Print a line a run of a cache folder, and how far it is."""
+def list_runs(folder: Path, answer: Answer) -> None:
+    """Tell a line a run of a cache folder, and how far it is."""
     from mesodask.status import find_runs, run_status
 
     runs = find_runs(folder)
@@ -124,15 +133,14 @@ def list_runs(folder: Path, as_json: bool) -> None:
             found.append(run_status(run, quick=True))
         except MesodaskError as error:  # one damaged run must not hide the others
             found.append(str(error))
-    if as_json:
-        parts = [part.plain() if not isinstance(part, str) else {"state": "damaged", "problem": part} for part in found]
-        click.echo(json.dumps(parts, indent=2))
-        return
+    answer.document = [
+        part.plain() if not isinstance(part, str) else {"state": "damaged", "problem": part} for part in found
+    ]
     width = max((len(run.stem) for run in runs), default=0)
     for run, part in zip(runs, found, strict=True):
-        click.echo(f"{run.stem:<{width}}  {part if isinstance(part, str) else _one_line(part)}")
+        answer.say(f"{run.stem:<{width}}  {part if isinstance(part, str) else _one_line(part)}")
     if not runs:
-        click.echo(f"no runs in {cache.decoding_folder(folder)}")
+        answer.say(f"no runs in {cache.decoding_folder(folder)}")
 
 
 def _one_line(run: "RunStatus") -> str:

@@ -1,20 +1,25 @@
 """What ``mesodask submit`` is asked to submit: a YAML file, or a command line, checked before it waits in a queue."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mesodask.checked import unknown
+from mesodask.cli import options
 from mesodask.compute.batch import DriverSettings
 from mesodask.errors import SettingsError
-from mesodask.settings import NdcSettings
+from mesodask.io.settings_file import Source, read_settings
+from mesodask.settings import CrossSessionSettings, NdcSettings, RunSettings
+from mesodask.workflow import read_analysis
 
-Key = tuple[str | int, ...]
+SETTINGS_OF: Mapping[str, type[RunSettings]] = {
+    "ndc": NdcSettings,
+    "pairs": NdcSettings,
+    "cross-session": CrossSessionSettings,
+}
 
 
 class Submission(BaseModel):
@@ -41,32 +46,6 @@ class Submission(BaseModel):
     cluster: dict[str, Any] = {}
 
 
-class _AsWritten(yaml.SafeLoader):
-    """Takes times as they are written: YAML 1.1 reads ``12:00:00`` as a number to the base of 60."""
-
-
-def _as_written(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
-    return node.value if ":" in node.value else loader.construct_yaml_int(node)
-
-
-_AsWritten.add_constructor("tag:yaml.org,2002:int", _as_written)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where settings come from, for messages: a file and the lines of its keys, or the command line."""
-
-    name: str
-    lines: Mapping[Key, int]
-
-    def fault(self, key: Key, message: str) -> str:
-        """Say what is wrong, and in which line."""
-        # what is missing has no line, but its table has one
-        line = next((self.lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.lines), None)
-        where = f"{self.name}, line {line}" if line else self.name
-        return f"{where}: {'.'.join(map(str, key))}: {message}"
-
-
 def read_submission(path: Path, driver: dict[str, Any], group: click.Group) -> tuple[list[str], DriverSettings]:
     """Read a submission file.
 
@@ -90,13 +69,13 @@ def read_submission(path: Path, driver: dict[str, Any], group: click.Group) -> t
     SettingsError
         The file cannot be read, or a key or value is not allowed; each fault has its line.
     """
-    content, source = _parse(path)
+    content, source = read_settings(path, "command: ndc")
     if driver and isinstance(in_file := content.get("driver") or {}, dict):
         content["driver"] = in_file | driver
     try:
         submission = Submission.model_validate({name: part for name, part in content.items() if part is not None})
     except ValidationError as error:
-        raise SettingsError("\n".join(_faults(error, source))) from None
+        raise source.faults(error, Submission, "key") from None
     command = _command_of(submission.command, group, source)
     arguments = [
         *_arguments(submission.options, "options", command, source),
@@ -119,7 +98,7 @@ def check_driver(driver: dict[str, Any]) -> DriverSettings:
     try:
         return DriverSettings.model_validate(driver)
     except ValidationError as error:
-        raise SettingsError("\n".join(_faults(error, Source("mesodask submit", {})))) from None
+        raise Source("mesodask submit").faults(error, DriverSettings, "key") from None
 
 
 def check_command(words: Sequence[str], group: click.Group) -> None:
@@ -132,65 +111,23 @@ def check_command(words: Sequence[str], group: click.Group) -> None:
     click.UsageError
         There is no such option, or it has a value that is not allowed.
     """
-    command = _command_of(words[0], group, Source("mesodask submit", {}))
+    command = _command_of(words[0], group, Source("mesodask submit"))
     with command.make_context(words[0], list(words[1:])) as context:
-        settings = {name: value for name, value in context.params.items() if name in NdcSettings.model_fields}
-        NdcSettings(**{name: value for name, value in settings.items() if value is not None})
-
-
-def _parse(path: Path) -> tuple[dict[str, Any], Source]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=_AsWritten)
-        content = yaml.load(text, Loader=_AsWritten)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: cannot be read as YAML ({error})") from None
-    if not isinstance(content, dict) or node is None:
-        raise SettingsError(f"{path}: expected keys with values, such as 'command: ndc'")
-    lines: dict[Key, int] = {}
-    for key, line in _lines(node):
-        if key in lines:
-            raise SettingsError(
-                f"{path}, line {line}: {'.'.join(map(str, key))} is there already, in line {lines[key]}"
-            )
-        lines[key] = line
-    return content, Source(str(path), lines)
-
-
-def _lines(node: yaml.Node, key: Key = ()) -> Iterable[tuple[Key, int]]:
-    """Find the line of every key."""
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            below = (*key, name.value)
-            yield below, name.start_mark.line + 1
-            yield from _lines(value, below)
-
-
-def _faults(error: ValidationError, source: Source) -> list[str]:
-    lines = []
-    for fault in error.errors(include_url=False):
-        key = fault["loc"]
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            table = DriverSettings if len(key) > 1 else Submission
-            message = _unknown(str(key[-1]), table.model_fields)
-        elif fault["type"] not in ("missing", "value_error"):
-            message = f"{message}, found {fault['input']!r}"
-        lines.append(source.fault(key, message))
-    return lines
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"no such key{hint} (there are {', '.join(known)})"
+        if words[0] == "run":
+            read_analysis(context.params["file"])
+        elif words[0] in SETTINGS_OF:
+            kind = SETTINGS_OF[words[0]]
+            given = {name: value for name, value in context.params.items() if name in kind.model_fields}
+            try:
+                kind(**options.given(given))
+            except SettingsError as error:
+                raise options.by_option(error, command) from error
 
 
 def _command_of(name: str, group: click.Group, source: Source) -> click.Command:
     known = [other for other, command in group.commands.items() if not command.hidden and other != "submit"]
     if name not in known:
-        raise SettingsError(source.fault(("command",), f"{name}: {_unknown(name, known)}"))
+        raise SettingsError(source.fault(("command",), f"{name}: {unknown(name, known, 'key')}"))
     return group.commands[name]
 
 
@@ -202,7 +139,7 @@ def _arguments(values: Mapping[str, Any], block: str, command: click.Command, so
         name = "cluster" if (block, key) == ("cluster", "kind") else str(key).replace("_", "-")
         if name not in by_name:
             known = ["kind" if block == "cluster" and other == "cluster" else other for other in by_name]
-            raise SettingsError(source.fault((block, key), _unknown(str(key), known)))
+            raise SettingsError(source.fault((block, key), unknown(str(key), known, "key")))
         try:
             arguments += _written(by_name[name], value)
         except ValueError as error:

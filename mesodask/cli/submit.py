@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.errors import SettingsError
 
 asked = options.many(
@@ -27,9 +28,15 @@ asked = options.many(
 @asked
 @click.option("--jobs-dir", type=options.FOLDER, help="For script and logs; CONFIG without its ending, plus .jobs.")
 @click.option("--print", "only_print", is_flag=True, help="Print the job's script; write and submit nothing.")
+@answers
 @click.pass_context
 def submit(
-    context: click.Context, what: tuple[str, ...], jobs_dir: Path | None, only_print: bool, **driver: Any
+    context: click.Context,
+    what: tuple[str, ...],
+    jobs_dir: Path | None,
+    only_print: bool,
+    answer: Answer,
+    **driver: Any,
 ) -> None:
     """Submit a command's driver as a SLURM batch job.
 
@@ -63,12 +70,15 @@ def submit(
         folder = Path(f"mesodask-{command[0]}.jobs")
     folder = (jobs_dir or folder).absolute()
     if only_print:
-        click.echo(batch.job_script(settings, command, folder), nl=False)
+        script = batch.job_script(settings, command, folder)
+        answer.say(script.removesuffix("\n"))
+        answer.put(job_script=script)
         return
     job = batch.start_chain(settings, command, folder)
-    click.echo(f"job      {job} ({batch.job_name(command)})")
-    click.echo(f"log      {batch.log_file(folder, command, job)}")
-    click.echo(f"stop it  scancel --name={batch.job_name(command)}")
+    answer.say(f"job      {job} ({batch.job_name(command)})")
+    answer.put(job=job, name=batch.job_name(command))
+    answer.tell("log", batch.log_file(folder, command, job))
+    answer.tell("stop it", f"scancel --name={batch.job_name(command)}", "stop")
 
 
 @click.command(hidden=True)

@@ -9,9 +9,10 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+from mesodask.cli.answer import rows_of
 from mesodask.numerics.inference import MAX_P
 from mesodask.summary import null_claim
-from mesodask.summary_tables import caveats
+from mesodask.summary_tables import caveats, summary_table
 
 
 def print_summary(summary: xr.Dataset) -> None:
@@ -40,6 +41,11 @@ def print_summary(summary: xr.Dataset) -> None:
     console.print(table)
     for line in remarks + caveats(summary):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def summary_rows(summary: xr.Dataset) -> list[dict[str, Any]]:
+    """Give ceiling, k* and p-values of every session and target, for JSON."""
+    return rows_of(summary_table(summary, "k_star"))
 
 
 def _cells(one: xr.Dataset) -> list[str]:

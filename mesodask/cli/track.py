@@ -1,6 +1,5 @@
 """``mesodask track``: the same neurons across sessions, as tables for the terminal or as JSON."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mesodask.cli import options
+from mesodask.cli.answer import Answer, answers
 from mesodask.errors import SettingsError
 
 N_DISTANCES = 14  # rows of a table that would have one for each number of days
@@ -37,17 +37,16 @@ SEARCH_OPTIONS = {
 @click.option("--time-limit", type=click.FloatRange(0), help="With --best: seconds of exact search; 60 if not given.")
 @click.option("--min-trials", type=click.IntRange(0), help="With --best, --pairs: fewest trials; 400 if not given.")
 @options.figure
-@options.as_json
+@answers
 def track(
-    eids: tuple[str, ...],
-    subject: str | None,
+    which: options.Which,
     one: Path | None,
     roicat_root: Path | None,
     all_rois: bool,
     neurons: tuple[str, ...] | None,
     mode: str | None,
     figure: Path | None,
-    as_json: bool,
+    answer: Answer,
     **search: Any,
 ) -> None:
     """Count the neurons that sessions share, and find the sessions that share many.
@@ -58,22 +57,20 @@ def track(
     """
     from mesodask.io import alf
 
-    options.check_which(eids, subject)
     mode = mode or ("table" if figure else "all")
     search = {name: value for name, value in search.items() if value is not None}
     _check_options(mode, [*search, *(["figure"] if figure else [])])
     options.check_figure(figure)
-    common = {"one": alf.connect(one), "roicat_root": roicat_root, "neurons_only": not all_rois, "neurons": neurons}
-    found = _find(mode, subject or list(eids), {**common, **search})
-    if as_json:
-        click.echo(json.dumps([_plain(part) for part in found] if isinstance(found, list) else _plain(found)))
-    else:
-        PRINTERS[mode](found)
+    connection = alf.connect(one)
+    common = {"one": connection, "roicat_root": roicat_root, "neurons_only": not all_rois, "neurons": neurons}
+    found = _find(mode, which.subject_or_eids(connection), {**common, **search})
+    answer.say(lambda: PRINTERS[mode](found))
+    answer.document = [_plain(part) for part in found] if isinstance(found, list) else _plain(found)
     if figure is not None:
         from mesodask.figures import plot_tracking
 
         plot_tracking(found, save=figure)
-        click.echo(f"figure   {figure}", err=as_json)
+        answer.tell("figure", figure)
 
 
 def _check_options(mode: str, given: Sequence[str]) -> None:

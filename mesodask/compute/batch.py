@@ -97,8 +97,8 @@ class DriverSettings(BaseModel):
     @field_validator("job_extra", mode="before")
     @classmethod
     def _options(cls, options: Any) -> Any:
-        options = (options,) if isinstance(options, str) else tuple(options)
-        for option in options:
+        options = (options,) if isinstance(options, str) else options
+        for option in options if isinstance(options, (list, tuple)) else ():
             if not str(option).startswith("-") or "\n" in str(option):
                 raise ValueError(f"{option!r} is no option of sbatch; expected e.g. '--constraint=avx2'")
         return options

@@ -18,7 +18,7 @@ from mesodask.io import alf, behavior, cache
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import nulls
 from mesodask.numerics.labels import binary_labels
-from mesodask.settings import TARGETS, NdcSettings, RunSettings
+from mesodask.settings import NdcSettings, RunSettings
 from mesodask.trial_masks import TrialMask
 
 Counts = dict[tuple[str, str], int]
@@ -91,7 +91,7 @@ def count_trials(
         for eid, table in tables.items():
             try:
                 labels = binary_labels(table, target)
-                event = np.asarray(table[TARGETS[target].event], dtype=np.float64)
+                event = np.asarray(table[settings.target(target).event], dtype=np.float64)
             except (DataError, KeyError):
                 counts[target, eid] = 0
                 continue

@@ -107,6 +107,14 @@ def plot_cross_session(
     return figure
 
 
+def plot_across(run: HasDatasets, *, x: XAxis = "date", save: str | Path | None = None) -> Figure:
+    """Plot a run across sessions by what it is: the matrix if every session was trained on, else accuracy by date."""
+    datasets = run.datasets()
+    if any("train_session" in dataset.dims for dataset in datasets.values()):
+        return plot_generalization_matrix(datasets, save=save)
+    return plot_cross_session(datasets, x=x, save=save)
+
+
 def plot_generalization_matrix(
     run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset,
     *,

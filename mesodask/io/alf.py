@@ -5,12 +5,10 @@ downloads what is missing), and reads the files itself, so that a file that is n
 """
 
 import contextlib
-import datetime
 import logging
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +17,17 @@ import pandas as pd
 
 from mesodask.errors import DataError, SessionNotFoundError
 from mesodask.io import sources
+from mesodask.io.alf_sessions import all_sessions as all_sessions
+from mesodask.io.alf_sessions import find_sessions as find_sessions
+from mesodask.io.alf_sessions import session_info as session_info
+from mesodask.io.alf_sessions import subject_sessions as subject_sessions
+from mesodask.io.session_names import SessionInfo as SessionInfo
+from mesodask.io.session_names import SubjectDays as SubjectDays
+from mesodask.io.session_names import in_date_order as in_date_order
 
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
 EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
 TABLES = ("sessions.pqt", "datasets.pqt")
-
-
-@dataclass(frozen=True)
-class SessionInfo:
-    """Who, when and where a session is.
-
-    Attributes
-    ----------
-    eid : str
-        Experiment id.
-    subject, lab : str
-        Names as in the ONE tables.
-    date : datetime.date
-        Day of the recording.
-    number : int
-        Running number within the day, from 1.
-    path : pathlib.Path
-        The session's folder.
-    """
-
-    eid: str
-    subject: str
-    lab: str
-    date: datetime.date
-    number: int
-    path: Path
-
-    @property
-    def relative(self) -> str:
-        """``subject/date/number`` as IBL writes it."""
-        return f"{self.subject}/{self.date.isoformat()}/{self.number:03d}"
 
 
 def connect(one: Any = None) -> Any:
@@ -116,75 +90,6 @@ def _default_one() -> Any:
             "no ONE has been set up on this machine: pass one=FOLDER (--one FOLDER), or run one.api.ONE.setup()"
         )
     return ONE()
-
-
-def session_info(one: Any, eid: str) -> SessionInfo:
-    """Look a session up in the ONE tables.
-
-    Parameters
-    ----------
-    one : One
-        See :func:`connect`.
-    eid : str
-        Experiment id.
-
-    Raises
-    ------
-    SessionNotFoundError
-        The tables hold no such session; the message lists what they hold.
-    """
-    eid = str(eid)
-    sessions = one._cache["sessions"]
-    try:
-        key = uuid.UUID(eid)
-    except ValueError as error:
-        raise SessionNotFoundError(f"{eid!r} is no eid: expected 8-4-4-4-12 hexadecimal digits") from error
-    from one.api import One
-
-    try:
-        path = One.eid2path(one, key) or one.eid2path(key)  # an online ONE's own would ask its server first
-    except ValueError:  # ONE refuses UUIDs of some versions
-        path = None
-    if path is None:
-        subjects = sorted(set(sessions["subject"]))
-        shown = ", ".join(subjects[:8]) + (", ..." if len(subjects) > 8 else "")
-        raise SessionNotFoundError(
-            f"session {eid} is not in the ONE tables of {one.cache_dir} "
-            f"({len(sessions)} sessions of {shown or 'no subject'})"
-        )
-    return _info_from_path(str(key), Path(path))
-
-
-def _info_from_path(eid: str, path: Path) -> SessionInfo:
-    # <lab>/Subjects/<subject>/<date>/<number>: the path says it all, so that no call needs the network
-    lab, _, subject, date, number = path.parts[-5:]
-    return SessionInfo(eid, subject, lab, datetime.date.fromisoformat(date), int(number), path)
-
-
-def subject_sessions(one: Any, subject: str) -> list[SessionInfo]:
-    """List the sessions of a subject in the order of (date, number).
-
-    Raises
-    ------
-    SessionNotFoundError
-        The tables hold no session of this subject; the message lists the subjects there are.
-    """
-    sessions = one._cache["sessions"]
-    eids = sessions.index[sessions["subject"] == subject]
-    if len(eids) == 0:
-        known = ", ".join(sorted(set(sessions["subject"]))) or "none"
-        raise SessionNotFoundError(f"no session of subject {subject!r} in {one.cache_dir}; subjects there: {known}")
-    return in_date_order([session_info(one, str(eid)) for eid in eids])
-
-
-def all_sessions(one: Any) -> list[SessionInfo]:
-    """List the sessions of the ONE tables."""
-    return [session_info(one, str(eid)) for eid in one._cache["sessions"].index]
-
-
-def in_date_order(sessions: list[SessionInfo]) -> list[SessionInfo]:
-    """Sort sessions by (date, number)."""
-    return sorted(sessions, key=lambda info: (info.date, info.number, info.eid))
 
 
 class SessionFiles:

@@ -185,8 +185,15 @@ def _attributes(run: AnyRun) -> dict[str, Any]:
 
 
 @contextmanager
-def workers(client: "Client | None") -> Iterator[Workers]:
-    """Give a client when it is asked for: the user's own, or one of workers that are started on this machine then."""
+def workers(client: "Client | Workers | None") -> Iterator[Workers]:
+    """Give a client when it is asked for: the user's own, or one of workers that are started on this machine then.
+
+    Where several runs follow each other, whoever began them may give a callable in place of a client: it starts the
+    workers of all of them once, and only if one has anything to compute.
+    """
+    if callable(client):
+        yield client
+        return
     with ExitStack() as stack:
         started = [client] if client is not None else []
 

@@ -96,9 +96,10 @@ class SessionSource:
     def features(self, targets: Sequence[str], settings: RunSettings) -> list[xr.Dataset]:
         """Features of all targets; for a session that cannot give them, no trials and the reason in ``unusable``."""
         session = sessions.open_session(self.path)
+        defined = [settings.target(name) for name in targets]
         try:
             datasets = features.session_features(
-                session, self.rows, targets, sampling=settings.sampling, trial_mask=self.trial_mask
+                session, self.rows, defined, sampling=settings.sampling, trial_mask=self.trial_mask
             )
             performance = features.performance(session)
         except DataError as error:  # no trials, or trials without a needed column

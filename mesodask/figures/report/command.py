@@ -69,7 +69,7 @@ def recipe(store: RunBase[Any], one: str | Path | None = None, roicat_root: str 
     """
     tracked, attrs = store.tracked(), store.attrs
     kind = KINDS[attrs["kind"]]
-    settings = {name: value for name, value in held_settings(store).items() if value is not None}
+    settings = {name: value for name, value in held_settings(store).items() if value not in (None, {})}
     eids = tracked["session"].values.tolist()
     places = _places(store.path, one, roicat_root)
     by_hand = _by_hand(store, attrs, eids)
@@ -170,8 +170,21 @@ def _option(name: str, value: Any) -> str:
     flag = OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")
     if isinstance(value, bool):
         return flag if value else OPTIONS_OFF.get(name, flag.replace("--", "--no-", 1))
-    text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return f"{flag} {shlex.quote(text)}"
+    return f"{flag} {shlex.quote(_text(value))}"
+
+
+def _text(value: Any) -> str:
+    """Write what an option takes.
+
+    Examples
+    --------
+    >>> _text({"choice": [-0.2, 0.0], "block": [-0.4, 0.0]})
+    'choice=-0.2:0.0,block=-0.4:0.0'
+    """
+    if isinstance(value, dict):
+        parts = {name: one if isinstance(one, str) else ":".join(map(str, one)) for name, one in value.items()}
+        return ",".join(f"{name}={part}" for name, part in parts.items())
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 class _Code(str):

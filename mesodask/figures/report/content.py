@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mesodask.checked import meanings
 from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.palette import session_colors
 from mesodask.figures.report import words
@@ -240,10 +241,10 @@ def targets(store: RunStore, names: Sequence[str], eids: Sequence[str], summary:
 def settings(store: RunStore) -> Table:
     """Give all settings with their values and meanings, and those that are not the default."""
     defaults = NdcSettings().model_dump(mode="json")
-    meanings = words.setting_meanings()
+    known = meanings(NdcSettings)
     rows = []
     for name, value in held_settings(store).items():
         changed = "" if name in defaults and defaults[name] == value else "set for this run"
-        rows.append([_text(text) for text in (name, words.setting_value(name, value), changed, meanings.get(name, ""))])
+        rows.append([_text(text) for text in (name, words.setting_value(name, value), changed, known.get(name, ""))])
     columns = [Column("Setting", "name"), *(Column(name, "words") for name in ("Value", "Changed", "Meaning"))]
     return Table("Settings", columns, rows)

@@ -1,6 +1,5 @@
 """What a report says in words: what a target is, how it came out, why trials were dropped, what a number means."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import xarray as xr
 
 from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.numerics.inference import MAX_P
-from mesodask.settings import NdcSettings
 from mesodask.status import RunStatus
 from mesodask.summary import null_claim
 
@@ -35,7 +33,7 @@ DROPPED = {
     "no usable window": "window outside the recording, or touching a gap",
     "signal not finite": "signal missing in one of the neurons",
 }
-NOT_SET = {"null": "each target's own", "shuffle_resamples": "all"}
+NOT_SET = {"null": "each target's own", "shuffle_resamples": "all", "windows": "as usual", "events": "as usual"}
 GLOSSARY = (
     ("Score", "How well a decoder tells the two labels of a target apart, in trials it was not trained on: "
               "cross-validated {metric}. 0.5 is chance, 1 is without fault."),
@@ -157,20 +155,6 @@ def glossary(metric: str, delta: float) -> list[tuple[str, str]]:
     return [(word, text.format(metric=METRIC_NAMES[metric], delta=delta, max_p=MAX_P)) for word, text in GLOSSARY]
 
 
-def setting_meanings() -> dict[str, str]:
-    """Read what each setting means from where it is declared.
-
-    Examples
-    --------
-    >>> setting_meanings()["cv_splits"]
-    'Number of folds.'
-    """
-    text = (NdcSettings.__doc__ or "").partition("Attributes\n")[2].partition("Examples\n")[0]
-    found = re.findall(r"^    (\w+) : .*\n((?:        .*\n)+)", text, flags=re.MULTILINE)
-    # what names an object of the code is of no use to who reads the page
-    return {name: re.sub(r" \(see :.*?`\)", "", " ".join(meaning.split())) for name, meaning in found}
-
-
 def setting_value(name: str, value: Any) -> str:
     """Write the value of a setting.
 
@@ -179,8 +163,10 @@ def setting_value(name: str, value: Any) -> str:
     >>> setting_value("ks", [8, 16]), setting_value("equalize_trials", True), setting_value("null", None)
     ('8, 16', 'yes', "each target's own")
     """
-    if value is None:
+    if value is None or value == {}:
         return NOT_SET.get(name, NOTHING)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "; ".join(f"{target}: {setting_value(name, one)}" for target, one in value.items())
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
