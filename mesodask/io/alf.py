@@ -29,6 +29,7 @@ from mesodask.io.session_names import in_date_order as in_date_order
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
 EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
 TABLES = ("sessions.pqt", "datasets.pqt")
+DEFAULTS = "default_revision"  # column of the datasets
 
 
 def connect(one: Any = None) -> Any:
@@ -79,6 +80,9 @@ def _with_tables(one: Any) -> Any:
         tables = Path(one._tables_dir or one.cache_dir)
         if all((tables / name).is_file() for name in TABLES):
             One.load_cache(one)  # its own would ask the server for newer ones
+    datasets = one._cache["datasets"]
+    if len(datasets) == 0 and DEFAULTS not in datasets.columns:
+        datasets[DEFAULTS] = np.zeros(0, dtype=bool)  # else ONE forgets which of the revisions a server calls default
     return one
 
 
@@ -114,12 +118,13 @@ class SessionFiles:
         self._one = one
         self.info = session_info(one, eid)
         key = uuid.UUID(self.info.eid)
-        known = one._cache["datasets"].index.get_level_values(0) if len(one._cache["datasets"]) else ()
+        datasets = one._cache["datasets"]
+        known = datasets.index.get_level_values(0) if len(datasets) and DEFAULTS in datasets.columns else ()
         where = "local" if key in known else None  # what stands in the tables needs no server
         with alf_sessions.asking(one):
             table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
         if len(table):
-            table = table[table["default_revision"]]  # of what a server has answered ONE leaves the others in
+            table = table[table[DEFAULTS]]  # of what a server has answered ONE leaves the others in
         self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
         self._asked_for: dict[str, Path] = {}
 
@@ -201,10 +206,11 @@ class SessionFiles:
     def _download(self, relative: str) -> Path:
         with _quiet_one(self._one):
             try:
+                # it is listed: a server need not be asked again for every file
+                where = "local" if DEFAULTS in self._one._cache["datasets"].columns else None
                 found = self._one.load_dataset(
-                    uuid.UUID(self.info.eid), relative, download_only=True, check_hash=False,
-                    query_type="local",  # listed it is: a server need not be asked again for every file
-                )  # fmt: skip
+                    uuid.UUID(self.info.eid), relative, download_only=True, check_hash=False, query_type=where
+                )
             except Exception as error:
                 path = self.info.path / relative
                 raise DataError(
