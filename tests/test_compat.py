@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
-from alyx_server import alyx_server
+from alyx_server import alyx_server, set_up_one
 from distributed import Client
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.backend_bases import FigureManagerBase
@@ -111,17 +111,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Simul
     with alyx_server(subject) as address:
         set_up_one(folder, address, subject.one_dir)
         yield folder, subject
-
-
-def set_up_one(home: Path, address: str, one_dir: Path) -> None:
-    """What ``ONE.setup()`` leaves in a home: a server's address, a token for it, and the folder of the data."""
-    key = address.replace(":", "_")
-    settings = {"ALYX_URL": f"http://{address}", "ALYX_LOGIN": "user", "HTTP_DATA_SERVER": f"http://{address}"}
-    settings |= {"HTTP_DATA_SERVER_LOGIN": None, "HTTP_DATA_SERVER_PWD": None, "TOKEN": {"user": {"token": "-"}}}
-    (home / ".one").mkdir()
-    (home / ".one" / f".{key}").write_text(json.dumps(settings))
-    caches = {"DEFAULT": key, "CLIENT_MAP": {key: str(one_dir)}}
-    (home / ".one" / ".caches").write_text(json.dumps(caches))
 
 
 def run_examples(

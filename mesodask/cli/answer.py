@@ -35,6 +35,7 @@ class Answer:
     ...     answer.tell("run", Path("a.zarr"))
     ...     answer.put(rows=[{"p": float("nan")}])
     ...     answer.close()
+    ...     answer.close()  # once is enough
     run      a.zarr
     {
       "run": "a.zarr",
@@ -69,9 +70,10 @@ class Answer:
         self.put(**{key or label: value})
 
     def close(self) -> None:
-        """Print the document, if there is something in it to print."""
+        """Print the document, once, if there is something in it to print."""
         if self.as_json and (self.document or isinstance(self.document, list)):
             click.echo(json.dumps(plain(self.document), indent=2, allow_nan=False))
+        self.document = {}
 
 
 def answers(command: Callable) -> Callable:

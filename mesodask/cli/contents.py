@@ -1,5 +1,6 @@
 """``mesodask list`` and ``mesodask rm``: what the cache folder holds, and the removal of it."""
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from mesodask.cli.answer import Answer, answers
 from mesodask.cli.status import cache_folder_of, find_run, list_runs
 from mesodask.errors import SettingsError
 from mesodask.io import cache, contents
+from mesodask.io.session_names import SessionName
 
 SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -61,8 +63,8 @@ def list_all_runs(one: Path | None, cache_dir: Path | None, answer: Answer) -> N
 def rm(names: tuple[str, ...], one: Path | None, cache_dir: Path | None, yes: bool, answer: Answer) -> None:
     """Remove session stores and runs from the cache folder, after a question.
 
-    NAME is the eid of a session, or a run: its name, the beginning of it, or its path. Recordings are never touched,
-    nothing outside the cache folder is, and links are not followed.
+    NAME is a session, by its eid or subject/date/number, or a run: its name, the beginning of it, or its path.
+    Recordings are never touched, nothing outside the cache folder is, and links are not followed.
 
     Example: mesodask rm SP072_2025-01-13_2025-01-16_4_0123abcd --one ~/one
     """
@@ -93,7 +95,18 @@ def _meant(name: str, folder: Path) -> list[Path]:
     sessions = cache.session_folder(folder)
     if "/" not in name and "*" not in name and (found := sorted(sessions.glob(f"{name}.zarr"))):
         return [*found, *sorted(sessions.glob(f"{name}_*.zarr"))]
-    return [find_run(name, None, folder)]
+    return _of_session(name, folder) or [find_run(name, None, folder)]
+
+
+def _of_session(name: str, folder: Path) -> list[Path]:
+    """Find the stores of a session that is named subject/date/number; none if this is no such name."""
+    with contextlib.suppress(SettingsError):
+        wanted = SessionName.parse(name)
+        if wanted is not None:
+            who = (wanted.subject, wanted.date.isoformat(), wanted.number)
+            found = contents.list_sessions(folder, wanted.subject)
+            return [one.path for one in found if (one.subject, str(one.date), one.number) == who]
+    return []
 
 
 def in_bytes(size: float) -> str:

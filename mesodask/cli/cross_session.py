@@ -87,7 +87,7 @@ def cross_session(
                  **options.given(settings)}  # fmt: skip
     sessions = which.subject_or_eids(connection)
     if dry_run:
-        ndc.tell_cost(answer, compute(sessions, dry_run=True, **arguments))
+        ndc.tell_cost(answer, lambda: compute(sessions, dry_run=True, **arguments))
         return
     with Stages() as stages, cluster.client(stages.say) as client:
         run = compute(sessions, progress=stages.report, client=client, **arguments)

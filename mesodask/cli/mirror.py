@@ -22,7 +22,9 @@ MOST_LINES = 20  # of one kind, on a terminal; --json gives all
 @click.command()
 @click.argument("subject")
 @click.option("--url", required=True, help="Address of the folder that holds the ROICaT folder.")
-@click.option("--to", type=options.FOLDER, help="Local folder that gets the ROICaT tree; ~/chronic_csv if not given.")
+@click.option(
+    "--roicat-root", "--to", "to", type=options.FOLDER, help="Gets the ROICaT tree; ~/chronic_csv if not given."
+)
 @click.option("--again", "refresh", is_flag=True, help="Download what is here already, too.")
 @click.option("--workers", "n_workers", default=8, show_default=True, help="Most requests at a time.")
 @click.option("--retries", default=4, show_default=True, help="How often a failure that may pass is tried again.")
@@ -33,7 +35,7 @@ def mirror(subject: str, to: Path | None, answer: Answer, **settings: Any) -> No
     What is here already and has not changed is kept. User name and password are taken from MESODASK_MIRROR_USER and
     MESODASK_MIRROR_PASSWORD in the environment, else from ~/.netrc, else asked for.
 
-    Example: mesodask mirror SP072 --url https://lab.example/data --to ~/chronic_csv
+    Example: mesodask mirror SP072 --url https://lab.example/data --roicat-root ~/chronic_csv
     """
     from mesodask.io.roicat import DEFAULT_ROOT
 

@@ -1,5 +1,6 @@
 """``mesodask ndc`` and ``mesodask pairs``: neuron-dropping curves of some sessions, and of consecutive pairs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,7 @@ def ndc(
                  "neurons": neurons, "rerun": rerun,
                  **options.given(settings)}  # fmt: skip
     if dry_run:
-        tell_cost(answer, neuron_dropping_curves(chosen, dry_run=True, **arguments))
+        tell_cost(answer, lambda: neuron_dropping_curves(chosen, dry_run=True, **arguments))
         return
     with Stages() as stages, cluster.client(stages.say) as client:
         run = neuron_dropping_curves(chosen, client=client, progress=stages.report, **arguments)
@@ -162,7 +163,7 @@ def pairs(
                  "neurons_only": not all_rois, "neurons": neurons, "rerun": rerun,
                  **options.given(settings)}  # fmt: skip
     if dry_run:
-        tell_cost(answer, pairwise_curves(sessions, dry_run=True, **arguments))
+        tell_cost(answer, lambda: pairwise_curves(sessions, dry_run=True, **arguments))
         return
     with Stages() as stages, cluster.client(stages.say) as client:
         found = pairwise_curves(sessions, client=client, progress=stages.report, **arguments)
@@ -172,7 +173,9 @@ def pairs(
     answer.document = [{**plain(pair), "run": pair.run and str(pair.run.path)} for pair in found]
 
 
-def tell_cost(answer: Answer, cost: "RunCost") -> None:
+def tell_cost(answer: Answer, reckon: "Callable[[], RunCost]") -> None:
     """Tell what a run would cost."""
+    with Stages():  # of an online ONE files may have to be downloaded, for counting trials and cells
+        cost = reckon()
     answer.say(str(cost))
     answer.put(dry_run=cost)

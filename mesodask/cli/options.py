@@ -120,7 +120,10 @@ def which(command: Callable) -> Callable:
 
     return many(
         click.argument("eids", nargs=-1, metavar="[SESSION]..."),
-        click.option("--subject", help="All sessions of this subject, in place of SESSIONs."),
+        click.option(
+            "--subject",
+            help="All sessions of this subject, in place of SESSIONs, which are eids or subject/date/number.",
+        ),
         _day("--from", "first", "Of the subject's sessions those from this day on, e.g. 2025-01-13."),
         _day("--to", "last", "Of the subject's sessions those until this day, which is included."),
     )(with_which)

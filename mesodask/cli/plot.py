@@ -7,6 +7,7 @@ import click
 
 from mesodask.cli import options
 from mesodask.cli.answer import Answer, answers
+from mesodask.cli.progress import Stages
 from mesodask.cli.status import find_run
 from mesodask.errors import SettingsError
 
@@ -207,4 +208,5 @@ def _session(session: str, one: Path | None, cache_dir: Path | None, figure: Pat
         return sessions.open_session(Path(session))
     connection = alf.connect(one)
     (info,) = alf.find_sessions(connection, session)
-    return sessions.load_or_embed(info.eid, one=connection, cache_dir=cache_dir, rastermap=sort)
+    with Stages():  # of an online ONE files may have to be downloaded
+        return sessions.load_or_embed(info.eid, one=connection, cache_dir=cache_dir, rastermap=sort)

@@ -9,12 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mesodask.cli.loudness import is_quiet
+from mesodask.io import downloads
 
 LINE_EVERY = 30.0  # s between two lines of a stage in the log of a batch job
 
 
 class Stages:
     """Shows how far every stage is that reports progress; give :meth:`report` as ``progress=``.
+
+    Downloads of an online ONE are a stage that appears when there are some.
 
     On a terminal each stage has a bar with its time left. In a log, such as that of a batch job, it has a line at its
     end and at most every 30 s on the way, with what is done, the total and the time left.
@@ -41,11 +44,14 @@ class Stages:
 
     def __enter__(self) -> "Stages":
         self._shown.start()
+        self._downloads = downloads.told(lambda done, total: self.report("download", done, total))
+        self._downloads.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._downloads.__exit__(kind, error, traceback)
         self._shown.stop()
 
     def report(self, stage: str, done: int, total: int) -> None:

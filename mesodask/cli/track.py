@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mesodask.cli import options
 from mesodask.cli.answer import Answer, answers
+from mesodask.cli.progress import Stages
 from mesodask.errors import SettingsError
 
 N_DISTANCES = 14  # rows of a table that would have one for each number of days
@@ -63,7 +64,8 @@ def track(
     options.check_figure(figure)
     connection = alf.connect(one)
     common = {"one": connection, "roicat_root": roicat_root, "neurons_only": not all_rois, "neurons": neurons}
-    found = _find(mode, which.subject_or_eids(connection), {**common, **search})
+    with Stages():  # of an online ONE files may have to be downloaded
+        found = _find(mode, which.subject_or_eids(connection), {**common, **search})
     answer.say(lambda: PRINTERS[mode](found))
     answer.document = [_plain(part) for part in found] if isinstance(found, list) else _plain(found)
     if figure is not None:

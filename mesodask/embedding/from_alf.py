@@ -37,6 +37,8 @@ def read_session(files: alf.SessionFiles, signal: Signal | None = None, collecti
     names = files.fov_names()
     kind = signal or fov.choose_signal(files, names)
     source = fov.choose_region_source(files, names)
+    wanted = [(f"alf/{name}", file) for name in names for file in fov.files_of(kind, source)]
+    files.fetch([*wanted, *behavior.files_of(files)])
     fovs = [fov.read_fov(files, name, signal=kind, region_source=source) for name in names]
     _check_frames(fovs, files, kind)
     trials, wheel = behavior.read_trials(files, collection), behavior.read_wheel(files, collection)

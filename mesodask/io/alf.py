@@ -7,8 +7,9 @@ downloads what is missing), and reads the files itself, so that a file that is n
 import contextlib
 import logging
 import re
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mesodask.errors import DataError, SessionNotFoundError
-from mesodask.io import sources
+from mesodask.io import alf_sessions, downloads, sources
 from mesodask.io.alf_sessions import all_sessions as all_sessions
 from mesodask.io.alf_sessions import find_sessions as find_sessions
 from mesodask.io.alf_sessions import session_info as session_info
@@ -28,6 +29,7 @@ from mesodask.io.session_names import in_date_order as in_date_order
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
 EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
 TABLES = ("sessions.pqt", "datasets.pqt")
+DEFAULTS = "default_revision"  # column of the datasets
 
 
 def connect(one: Any = None) -> Any:
@@ -78,6 +80,9 @@ def _with_tables(one: Any) -> Any:
         tables = Path(one._tables_dir or one.cache_dir)
         if all((tables / name).is_file() for name in TABLES):
             One.load_cache(one)  # its own would ask the server for newer ones
+    datasets = one._cache["datasets"]
+    if len(datasets) == 0 and DEFAULTS not in datasets.columns:
+        datasets[DEFAULTS] = np.zeros(0, dtype=bool)  # else ONE forgets which of the revisions a server calls default
     return one
 
 
@@ -89,7 +94,8 @@ def _default_one() -> Any:
         raise SessionNotFoundError(
             "no ONE has been set up on this machine: pass one=FOLDER (--one FOLDER), or run one.api.ONE.setup()"
         )
-    return ONE()
+    with contextlib.redirect_stdout(sys.stderr):  # it greets; stdout is for results
+        return ONE()
 
 
 class SessionFiles:
@@ -112,9 +118,13 @@ class SessionFiles:
         self._one = one
         self.info = session_info(one, eid)
         key = uuid.UUID(self.info.eid)
-        known = one._cache["datasets"].index.get_level_values(0) if len(one._cache["datasets"]) else ()
+        datasets = one._cache["datasets"]
+        known = datasets.index.get_level_values(0) if len(datasets) and DEFAULTS in datasets.columns else ()
         where = "local" if key in known else None  # what stands in the tables needs no server
-        table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
+        with alf_sessions.asking(one):
+            table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
+        if len(table):
+            table = table[table[DEFAULTS]]  # of what a server has answered ONE leaves the others in
         self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
         self._asked_for: dict[str, Path] = {}
 
@@ -165,14 +175,42 @@ class SessionFiles:
             raise DataError("file is missing from the session", self.info.path / collection / name)
         path = self.info.path / relative
         if not path.exists():
-            path = self._download(relative)
+            with downloads.counted(0 if self._one.offline else 1) as one_more:
+                path = self._download(relative)
+                one_more()
         self._asked_for[relative] = path
         return path
 
+    def fetch(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Download some files at once, so that :func:`mesodask.io.downloads.told` knows how many there are.
+
+        Parameters
+        ----------
+        wanted : iterable of (collection, name)
+            Those that are on disk already, and those that ONE does not list, are passed over.
+
+        Raises
+        ------
+        DataError
+            One of them is not to be had.
+        """
+        if self._one.offline:  # what is missing is said when it is read
+            return
+        listed = dict.fromkeys(self._datasets.get(f"{collection}/{name}") for collection, name in wanted)
+        missing = [relative for relative in listed if relative and not (self.info.path / relative).exists()]
+        with downloads.counted(len(missing)) as one_more:
+            for relative in missing:
+                self._download(relative)
+                one_more()
+
     def _download(self, relative: str) -> Path:
-        with _quiet_one():
+        with _quiet_one(self._one):
             try:
-                found = self._one.load_dataset(uuid.UUID(self.info.eid), relative, download_only=True, check_hash=False)
+                # it is listed: a server need not be asked again for every file
+                where = "local" if DEFAULTS in self._one._cache["datasets"].columns else None
+                found = self._one.load_dataset(
+                    uuid.UUID(self.info.eid), relative, download_only=True, check_hash=False, query_type=where
+                )
             except Exception as error:
                 path = self.info.path / relative
                 raise DataError(
@@ -213,15 +251,20 @@ def _without_revision(rel_path: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_one() -> Iterator[None]:
-    """Silence ONE's own log lines where the error we raise says the same."""
+def _quiet_one(one: Any) -> Iterator[None]:
+    """Silence what ONE logs and prints of a download: the error we raise, and the progress we tell, say the same."""
     logger = logging.getLogger("one.api")
-    before = logger.level
+    client = None if one.offline else one.alyx
+    before = logger.level, client is not None and client.silent
     logger.setLevel(logging.CRITICAL)
+    if client is not None:
+        client.silent = True
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(before[0])
+        if client is not None:
+            client.silent = before[1]
 
 
 def read_npy(path: Path, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:

@@ -6,6 +6,7 @@ the server of an online one is asked for what they do not know.
 
 import contextlib
 import datetime
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def session_info(one: Any, eid: str) -> SessionInfo:
     info = _in_tables(one, key)
     if info is None and not one.offline:
         # ONE refuses UUIDs of some versions
-        with _asking(one), contextlib.suppress(ValueError):
+        with asking(one), contextlib.suppress(ValueError):
             one.eid2path(key)  # puts what the server answers into the tables
         info = _in_tables(one, key)
     if info is None:
@@ -65,14 +66,15 @@ def _in_tables(one: Any, key: uuid.UUID) -> SessionInfo | None:
 
 
 @contextlib.contextmanager
-def _asking(one: Any) -> Iterator[None]:
+def asking(one: Any) -> Iterator[None]:
     """Say in our words that a ONE's server does not answer."""
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):  # ONE greets when it has logged in
+            yield
     except Exception as error:  # requests and ONE have many for it
         raise SessionNotFoundError(
-            f"the server {one.alyx.base_url} cannot be asked for a session that the ONE tables of {one.cache_dir} do "
-            f"not have ({error}); try again, or index what is on disk with mesodask.io.alf.write_one_tables"
+            f"the server {one.alyx.base_url} cannot be asked for what the ONE tables of {one.cache_dir} do not "
+            f"have ({error}); try again, or index what is on disk with mesodask.io.alf.write_one_tables"
         ) from error
 
 
@@ -183,7 +185,7 @@ def subject_sessions(one: Any, subject: str, *, ask: bool = False) -> list[Sessi
     eids = _eids_of(one, subject)
     # what single answers of a server have put into the tables is not all that it knows
     if not one.offline and (ask or not eids or one._cache["_meta"]["loaded_time"] is None):
-        with _asking(one):
+        with asking(one):
             list(one.search(subject=subject, query_type="remote"))  # page by page, into the tables
         eids = _eids_of(one, subject)
     if not eids:

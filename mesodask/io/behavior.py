@@ -63,6 +63,12 @@ def trials_collection(files: SessionFiles, collection: str | None = None) -> str
     )
 
 
+def files_of(files: SessionFiles) -> list[tuple[str, str]]:
+    """Name the collection and name of all files of trials and wheels that a session has."""
+    kinds = (TABLE, *WHEEL_FILES)
+    return [(c, n) for c in _task_collections(files) for n in (*kinds, *_attributes(files, c)) if files.has(c, n)]
+
+
 def _task_collections(files: SessionFiles) -> list[str]:
     return [c for c in files.collections() if TASK_COLLECTION.match(c)]
 

@@ -24,6 +24,9 @@ REGION_FILES = {
     "estimate": "mpciROIs.brainLocationIds_ccf_2017_estimate.npy",
 }
 CELL_FILE = "mpciROIs.mpciROITypes.npy"
+TIMES_FILE, BAD_FILE = "mpci.times.npy", "mpci.badFrames.npy"
+STACK_FILE, SHIFT_FILE = "mpciROIs.stackPos.npy", "mpciStack.timeshift.npy"
+PROBABILITY_FILE, UUID_FILE = "mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv"
 NEUROPIL_FACTOR = 0.7  # suite2p's default: F - 0.7 Fneu
 
 
@@ -69,6 +72,27 @@ class Fov:
     def n_rois(self) -> int:
         """Number of ROIs, cells or not."""
         return self.signal[0].shape[0]
+
+
+def files_of(signal: str, region_source: str) -> tuple[str, ...]:
+    """Name the files that :func:`read_fov` reads of a FOV.
+
+    Examples
+    --------
+    >>> files_of("deconvolved", "estimate")[:2]
+    ('mpci.ROIActivityDeconvolved.npy', 'mpci.times.npy')
+    """
+    described = (POSITION_FILES[region_source], REGION_FILES[region_source], CELL_FILE)
+    return (
+        *SIGNAL_FILES[signal],
+        TIMES_FILE,
+        BAD_FILE,
+        STACK_FILE,
+        SHIFT_FILE,
+        *described,
+        PROBABILITY_FILE,
+        UUID_FILE,
+    )
 
 
 def choose_signal(files: SessionFiles, fovs: list[str]) -> str:
@@ -213,7 +237,7 @@ class _FovReader:
         return np.asarray(array)
 
     def frame_times(self, n_frames: int) -> np.ndarray:
-        name = "mpci.times.npy"
+        name = TIMES_FILE
         times = np.asarray(self.array(name, ndim=1, kind="f"), dtype=np.float64)
         if len(times) < n_frames:
             raise self.wrong(
@@ -240,7 +264,7 @@ class _FovReader:
         return times
 
     def bad_frames(self, n_frames: int) -> np.ndarray:
-        name = "mpci.badFrames.npy"
+        name = BAD_FILE
         if not self.has(name):
             return np.zeros(n_frames, dtype=bool)
         bad = np.asarray(self.array(name, ndim=1, kind="biu"))[:n_frames].astype(bool)
@@ -252,7 +276,7 @@ class _FovReader:
 
     def delays(self, n_rois: int) -> np.ndarray:
         """Delay of each ROI: timeshift at its row (1-D) or its pixel (2-D)."""
-        name, shift_name = "mpciROIs.stackPos.npy", "mpciStack.timeshift.npy"
+        name, shift_name = STACK_FILE, SHIFT_FILE
         found = self.per_roi(name, n_rois, "iuf", columns=3)
         if not (np.isfinite(found) & (found == np.floor(found))).all():
             raise self.wrong(name, "positions that are no whole numbers; expected y, x and z in pixels")
@@ -280,13 +304,13 @@ class _FovReader:
         return position
 
     def cell_probability(self, n_rois: int) -> np.ndarray:
-        name = "mpciROIs.cellClassifier.npy"
+        name = PROBABILITY_FILE
         if not self.has(name):
             return np.full(n_rois, np.nan)
         return self.per_roi(name, n_rois, "f").astype(np.float64)
 
     def uuids(self, n_rois: int) -> list[str]:
-        name = "mpciROIs.uuids.csv"
+        name = UUID_FILE
         if not self.has(name):
             return [""] * n_rois
         path = self._files.path(self._collection, name)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mesodask.errors import DataError
 from mesodask.io.alf import SessionFiles
-from mesodask.io.fov import read_cells
+from mesodask.io.fov import CELL_FILE, read_cells
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ def read_session_uids(files: SessionFiles, roicat_root: str | Path | None = None
     uids: list[str] = []
     cells: list[np.ndarray] = []
     untracked: dict[str, int] = {}
+    files.fetch((f"alf/{fov}", CELL_FILE) for fov in files.fov_names())
     for fov in files.fov_names():
         is_neuron = read_cells(files, fov)
         path = _find(files, fov, root)
