@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from mesodask import sessions
-from mesodask.embedding.from_alf import raster_order
+from mesodask.embedding import raster_order
 from mesodask.figures import plot_ndc
 from mesodask.io import alf, cache, stores
 from mesodask.io.runstore import RunStore

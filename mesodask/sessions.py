@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from mesodask import schema
-from mesodask.embedding.from_alf import raster_order
+from mesodask.embedding import raster_order
 from mesodask.embedding.building import Request, build_stores
 from mesodask.embedding.from_alf import Signal, read_session
 from mesodask.errors import DataError, MesodaskError, SessionsFailedError, StoreError

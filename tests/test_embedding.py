@@ -24,7 +24,7 @@ from mesodask import sessions as session_stores
 from mesodask.cli import main
 from mesodask.compute.cluster import local_client, scheduler_file
 from mesodask.compute.runner import Task
-from mesodask.embedding.from_alf import building, from_alf
+from mesodask.embedding import building, from_alf
 from mesodask.errors import DataError, MesodaskError, SessionNotFoundError, SessionsFailedError, StoreError
 from mesodask.io import alf, cache, shards, stores
 from mesodask.io.activity import Content, FileRows, rows_across
@@ -340,7 +340,7 @@ def test_a_task_that_fails_takes_its_store_along(
 SERVER = """
 import json, os, sys
 from mesodask import load_or_embed
-from mesodask.embedding.from_alf import building
+from mesodask.embedding import building
 from mesodask.compute.cluster import start_cluster
 from mesodask.io import alf, regions
 import numpy

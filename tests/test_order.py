@@ -22,7 +22,7 @@ from mesodask import load_or_embed
 from mesodask import sessions as session_stores
 from mesodask.cli import main
 from mesodask.compute.runner import Task
-from mesodask.embedding.from_alf import raster_order
+from mesodask.embedding import raster_order
 from mesodask.errors import SettingsError, StoreError, TasksFailedError
 from mesodask.io import stores
 from mesodask.numerics import order as order_room
@@ -388,7 +388,7 @@ WRITER = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from mesodask.embedding.from_alf import raster_order
+from mesodask.embedding import raster_order
 
 path, delays = Path(sys.argv[1]), [float(d) for d in sys.argv[2:]]
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from mesodask import load_or_embed, schema, simulate_subject
 from mesodask import sessions as session_stores
-from mesodask.embedding.from_alf import building
+from mesodask.embedding import building
 from mesodask.errors import SessionNotFoundError, SessionsFailedError, SettingsError, StoreError
 from mesodask.io import alf
 from mesodask.io.alf import write_one_tables

@@ -12,7 +12,7 @@ from mesodask.compat import rows
 from mesodask.compat.keywords import original
 from mesodask.errors import SettingsError
 from mesodask.io import alf, cache
-from mesodask.originals.sessions import sessions as originals
+from mesodask.originals import sessions as originals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

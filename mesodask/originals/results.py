@@ -19,7 +19,7 @@ from mesodask import schema
 from mesodask.errors import DataError, StoreError
 from mesodask.io import alf, cache, sources, stores, upstream, upstream_results
 from mesodask.io.upstream_results import StoredCrossSession, StoredCurves, StoredScores
-from mesodask.originals.sessions import sessions
+from mesodask.originals import sessions
 from mesodask.settings import short_hash
 from mesodask.summary import settings_order
 

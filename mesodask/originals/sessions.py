@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from mesodask import schema, sessions
-from mesodask.embedding.from_alf import building, from_alf, raster_order
+from mesodask.embedding import building, from_alf, raster_order
 from mesodask.errors import StoreError
 from mesodask.io import alf, behavior, cache, sources, stores, upstream
 from mesodask.io.activity import Content

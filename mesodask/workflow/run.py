@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesodask.checked import short_hash
+from mesodask.curves.cost import RunCost
 from mesodask.errors import ClusterError, MesodaskError
 from mesodask.io import alf, cache, fov, roicat, stores
 from mesodask.ndc import Progress, silent
-from mesodask.curves.cost import RunCost
 from mesodask.tracking import check_sessions, report_left_out
 from mesodask.workflow.analysis import Analysis, ClusterSettings, DataSettings
 from mesodask.workflow.file import HEADER, PLACES, analysis_text, at_places, read_analysis
@@ -183,8 +183,8 @@ def analysis_cost(analysis: Analysis | str | Path, *, one: Any = None) -> dict[s
     Returns
     -------
     dict
-        By stage: its :class:`mesodask.curves.cost.RunCost`, words where there is no such estimate, or why it could not be
-        run.
+        By stage: its :class:`mesodask.curves.cost.RunCost`, words where there is no such estimate, or why it could not
+        be run.
 
     Raises
     ------

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mesodask import raster_order, session_choice, sessions
+from mesodask import session_choice, sessions
+from mesodask.curves.cost import RunCost
+from mesodask.embedding import raster_order
 from mesodask.errors import NothingToDecodeError
 from mesodask.generalization import cross_session
 from mesodask.io import cache
@@ -14,7 +16,6 @@ from mesodask.io.runstore import RunStore
 from mesodask.ndc import Progress, neuron_dropping_curves
 from mesodask.pairs import pairwise_curves
 from mesodask.population_sparseness import sparseness
-from mesodask.curves.cost import RunCost
 from mesodask.settings import CrossSessionSettings, NdcSettings
 from mesodask.tracking import tracking_table
 from mesodask.workflow.analysis import Analysis, settings_of_run
