@@ -16,7 +16,7 @@ from mesodask import raster_order, schema
 from mesodask.building import Request, build_stores
 from mesodask.embedding import Signal, read_session
 from mesodask.errors import DataError, MesodaskError, SessionsFailedError, StoreError
-from mesodask.io import alf, cache, sources, stores
+from mesodask.io import alf, behavior, cache, sources, stores
 from mesodask.numerics.windows import FrameClock
 
 if TYPE_CHECKING:
@@ -170,6 +170,10 @@ def _check_sources(files: alf.SessionFiles, path: Path, collection: str | None) 
     if changed or then != files.fov_names():
         what = f"{changed[0]} has changed" if changed else f"the FOVs were {', '.join(then)}"
         raise StoreError(f"{path}: built from other files than {folder} holds now ({what}); {REBUILD}")
+    if not attrs["trials_collection"] and (there := behavior.collections_with_trials(files)):
+        raise StoreError(
+            f"{path}: built when the session had no trials, and now it has some in {' and '.join(there)}; {REBUILD}"
+        )
     if collection is not None and collection != attrs["trials_collection"]:
         found = attrs["trials_collection"] or "no collection"
         raise StoreError(f"{path}: has its trials from {found}, not from {collection}; {REBUILD}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from iblutil.io import parquet
 
 STATES = ("fresh", "embedded", "half", "finished")
 AREAS = {"alf": 0.34, "tables": 0.08, "roicat": 0.13, "session store": 0.2, "run store": 0.25}
@@ -242,9 +243,9 @@ def _some(array: np.ndarray, rng: Rng) -> tuple:
 
 def _with(value: float) -> Callable[[np.ndarray, Rng], np.ndarray]:
     def change(array: np.ndarray, rng: Rng) -> np.ndarray:
-        wide = array.astype(array.dtype if array.dtype.kind == "f" or np.isfinite(value) else np.float64)
-        with np.errstate(over="ignore"):
-            wide[_some(array, rng)] = value if wide.dtype.kind != "b" else True
+        wide = array.astype(np.result_type(array, np.float32) if not np.isfinite(value) else array.dtype)
+        with np.errstate(all="ignore"):
+            wide[_some(array, rng)] = np.array(value).astype(wide.dtype)
         return wide
 
     return change
@@ -278,13 +279,11 @@ NPY: dict[str, Kind] = {
 
 def _retabled(change: Callable[[pd.DataFrame, Rng], pd.DataFrame]) -> Kind:
     def apply(path: Path, rng: Rng) -> list[Path]:
-        found = pd.read_parquet(path)
-        attrs = found.attrs
+        found, about = parquet.load(path)  # ONE's tables say more than pandas keeps
         changed = change(found, rng)
-        changed.attrs = attrs
-        stream = io.BytesIO()
-        changed.to_parquet(stream)
-        return put(path, stream.getvalue())
+        path.unlink()
+        parquet.save(path, changed, about)
+        return [path]
 
     return apply
 
@@ -317,7 +316,15 @@ def _permuted_names(table: pd.DataFrame, rng: Rng) -> pd.DataFrame:
     return table.set_axis(rng.permutation(table.columns), axis=1)
 
 
+def _as_pandas_writes(path: Path, rng: Rng) -> list[Path]:
+    """Without what ONE notes in its tables."""
+    stream = io.BytesIO()
+    pd.read_parquet(path).to_parquet(stream)
+    return put(path, stream.getvalue())
+
+
 TABLE: dict[str, Kind] = {
+    "as pandas writes": _as_pandas_writes,
     "nan": _retabled(_numbers(np.nan)),
     "infinite": _retabled(_numbers(np.inf)),
     "text": _retabled(_question_mark),
@@ -449,6 +456,9 @@ def draw(seed: int, templates: dict[str, Path], names: Names) -> Spec:
         there = [p for p in there if (p.parent == below and p.is_file()) == (area == "tables")]
     path = there[rng.integers(len(there))]
     kinds = list(kinds_of(path))
+    if area == "run store" and "score" in path.as_posix() and "c" in path.parts:
+        # nothing in a whole chunk of scores tells whose they are
+        kinds = [kind for kind in kinds if kind not in ("swap", "another")]
     special = [k for k in kinds if k not in ANY and k not in FILE]
     chosen = special if special and rng.random() < 0.5 else kinds
     reindex = area == "alf" and bool(rng.random() < 0.3)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mesodask.errors import DataError, SessionNotFoundError
+from mesodask.errors import DataError, MesodaskError, SessionNotFoundError
 from mesodask.io import sources
 
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
@@ -141,10 +141,11 @@ def session_info(one: Any, eid: str) -> SessionInfo:
         raise SessionNotFoundError(f"{eid!r} is no eid: expected 8-4-4-4-12 hexadecimal digits") from error
     from one.api import One
 
-    try:
-        path = One.eid2path(one, key) or one.eid2path(key)  # an online ONE's own would ask its server first
-    except ValueError:  # ONE refuses UUIDs of some versions
-        path = None
+    with _naming_tables(one):
+        try:
+            path = One.eid2path(one, key) or one.eid2path(key)  # an online ONE's own would ask its server first
+        except ValueError:  # ONE refuses UUIDs of some versions
+            path = None
     if path is None:
         subjects = sorted(set(sessions["subject"]))
         shown = ", ".join(subjects[:8]) + (", ..." if len(subjects) > 8 else "")
@@ -153,6 +154,21 @@ def session_info(one: Any, eid: str) -> SessionInfo:
             f"({len(sessions)} sessions of {shown or 'no subject'})"
         )
     return _info_from_path(str(key), Path(path))
+
+
+@contextlib.contextmanager
+def _naming_tables(one: Any) -> Iterator[None]:
+    """Say of what ONE cannot make sense of, which raises many kinds, that its tables are damaged."""
+    try:
+        yield
+    except (OSError, MesodaskError, MemoryError):  # OSError: a server that does not answer
+        raise
+    except Exception as error:
+        raise DataError(
+            f"the ONE tables ({' and '.join(TABLES)}) are damaged ({type(error).__name__}: {error}); copy them again, or "
+            "index the folder anew with mesodask.io.alf.write_one_tables(folder)",
+            one.cache_dir,
+        ) from error
 
 
 def _info_from_path(eid: str, path: Path) -> SessionInfo:
@@ -207,10 +223,11 @@ class SessionFiles:
         self._one = one
         self.info = session_info(one, eid)
         key = uuid.UUID(self.info.eid)
-        known = one._cache["datasets"].index.get_level_values(0) if len(one._cache["datasets"]) else ()
-        where = "local" if key in known else None  # what stands in the tables needs no server
-        table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
-        self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
+        with _naming_tables(one):
+            known = one._cache["datasets"].index.get_level_values(0) if len(one._cache["datasets"]) else ()
+            where = "local" if key in known else None  # what stands in the tables needs no server
+            table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
+            self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
         self._asked_for: dict[str, Path] = {}
 
     def fov_names(self) -> list[str]:

@@ -41,7 +41,7 @@ def trials_collection(files: SessionFiles, collection: str | None = None) -> str
     DataError
         Two collections hold trials with biased blocks, or the one asked for holds none.
     """
-    holding = [c for c in _task_collections(files) if _attributes(files, c) or files.has(c, TABLE)]
+    holding = collections_with_trials(files)
     if collection is not None:
         if collection not in holding:
             raise DataError(
@@ -61,6 +61,11 @@ def trials_collection(files: SessionFiles, collection: str | None = None) -> str
         f"mesodask embed {files.info.eid} --collection {first}",
         files.info.path,
     )
+
+
+def collections_with_trials(files: SessionFiles) -> list[str]:
+    """List the collections that hold trials of any task, sorted."""
+    return [c for c in _task_collections(files) if _attributes(files, c) or files.has(c, TABLE)]
 
 
 def _task_collections(files: SessionFiles) -> list[str]:
