@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from mesodask.errors import MesodaskError
 from mesodask.io import account, alf, cache, disk, roicat
+from mesodask.io.folders import expanded
 
 Status = Literal["ok", "warning", "error"]
 
@@ -211,7 +212,7 @@ def _one_folder(one: Any) -> Path | None:
     if one is None:
         stored = account.default_account()
         return None if stored is None else stored.cache_dir
-    return Path(one).expanduser() if isinstance(one, (str, Path)) else Path(one.cache_dir)
+    return expanded(one) if isinstance(one, (str, Path)) else Path(one.cache_dir)
 
 
 def check_one_folder(one: Any = None) -> Checks:

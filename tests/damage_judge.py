@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from damage import Names, Spec, apply, remove
+from damage import Names, Spec, apply
+from damage_kinds import remove
 from distributed import Client
 
 from mesodask import load_or_embed, neuron_dropping_curves, simulate_subject, track_neurons
@@ -117,7 +118,7 @@ class Bench:
         touched = apply(spec, root, self.names)
         in_cache = any(path.is_relative_to(root / "cache") for path in touched)
         if spec.reindex:
-            touched += self._reindex(root)
+            touched += self._reindex(root, touched)
         ended = self.attempt(root)
         for error in ended.errors.values():
             self._check_words(error, touched, root)
@@ -129,13 +130,15 @@ class Bench:
         self._check_repaired(root, template, touched, ended, in_cache)
         return ended
 
-    def _reindex(self, root: Path) -> list[Path]:
+    def _reindex(self, root: Path, touched: list[Path]) -> list[Path]:
         tables = [root / "one" / name for name in ("sessions.pqt", "datasets.pqt")]
         for table in tables:
             shutil.copy2(table, table.with_suffix(".new"))  # no longer a link to the template
             table.with_suffix(".new").rename(table)
-        with contextlib.suppress(MesodaskError):
+        try:
             write_one_tables(root / "one")
+        except MesodaskError as error:
+            self._check_words(error, touched, root)
         return tables
 
     def _check_words(self, error: MesodaskError, touched: list[Path], root: Path) -> None:
@@ -201,9 +204,7 @@ class Bench:
                         right = self.clean["decode"][name][tuple(slice(n) for n in there.shape)]
                         assert (np.isnan(there) | (there == right)).all(), f"{path}: other scores"
 
-    def _check_repaired(
-        self, root: Path, template: Path, touched: list[Path], ended: Ending, in_cache: bool
-    ) -> None:
+    def _check_repaired(self, root: Path, template: Path, touched: list[Path], ended: Ending, in_cache: bool) -> None:
         """What the message advises, or the file put back, gives the clean result."""
         advised = bool(ended.errors)
         if not in_cache:

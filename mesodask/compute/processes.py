@@ -53,7 +53,7 @@ def checked_memory(memory: Any) -> str:
     """
     try:
         parse_bytes(memory)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise SettingsError(f"memory: {memory!r}; expected a size such as '8 GiB'") from error
     return str(memory)
 

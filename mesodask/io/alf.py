@@ -4,12 +4,9 @@ This is the only module that imports ``one``. It asks ONE which files a session 
 downloads what is missing), and reads the files itself, so that a file that is not as it should be is named.
 """
 
-import contextlib
 import datetime
-import logging
 import re
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mesodask.errors import DataError, MesodaskError, SessionNotFoundError
+from mesodask.errors import DataError, SessionNotFoundError
 from mesodask.io import sources
+from mesodask.io.folders import expanded, resolved
+from mesodask.io.one_faults import TABLES, naming_tables, quiet_one
 
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
 EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
-TABLES = ("sessions.pqt", "datasets.pqt")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def connect(one: Any = None) -> Any:
         return _with_tables(one)
     from one.api import One
 
-    folder = Path(one).expanduser()
+    folder = expanded(one)
     if not folder.is_dir():
         raise SessionNotFoundError(f"{folder}: no such folder; give the folder that holds your ALF data")
     missing = [name for name in TABLES if not (folder / name).is_file()]
@@ -141,7 +139,7 @@ def session_info(one: Any, eid: str) -> SessionInfo:
         raise SessionNotFoundError(f"{eid!r} is no eid: expected 8-4-4-4-12 hexadecimal digits") from error
     from one.api import One
 
-    with _naming_tables(one):
+    with naming_tables(one):
         try:
             path = One.eid2path(one, key) or one.eid2path(key)  # an online ONE's own would ask its server first
         except ValueError:  # ONE refuses UUIDs of some versions
@@ -154,21 +152,6 @@ def session_info(one: Any, eid: str) -> SessionInfo:
             f"({len(sessions)} sessions of {shown or 'no subject'})"
         )
     return _info_from_path(str(key), Path(path))
-
-
-@contextlib.contextmanager
-def _naming_tables(one: Any) -> Iterator[None]:
-    """Say of what ONE cannot make sense of, which raises many kinds, that its tables are damaged."""
-    try:
-        yield
-    except (OSError, MesodaskError, MemoryError):  # OSError: a server that does not answer
-        raise
-    except Exception as error:
-        raise DataError(
-            f"the ONE tables ({' and '.join(TABLES)}) are damaged ({type(error).__name__}: {error}); copy them again, or "
-            "index the folder anew with mesodask.io.alf.write_one_tables(folder)",
-            one.cache_dir,
-        ) from error
 
 
 def _info_from_path(eid: str, path: Path) -> SessionInfo:
@@ -223,7 +206,7 @@ class SessionFiles:
         self._one = one
         self.info = session_info(one, eid)
         key = uuid.UUID(self.info.eid)
-        with _naming_tables(one):
+        with naming_tables(one):
             known = one._cache["datasets"].index.get_level_values(0) if len(one._cache["datasets"]) else ()
             where = "local" if key in known else None  # what stands in the tables needs no server
             table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
@@ -282,7 +265,7 @@ class SessionFiles:
         return path
 
     def _download(self, relative: str) -> Path:
-        with _quiet_one():
+        with quiet_one():
             try:
                 found = self._one.load_dataset(uuid.UUID(self.info.eid), relative, download_only=True, check_hash=False)
             except Exception as error:
@@ -322,18 +305,6 @@ class SessionFiles:
 
 def _without_revision(rel_path: str) -> str:
     return re.sub(r"#[^#/]+#/", "", rel_path)
-
-
-@contextlib.contextmanager
-def _quiet_one() -> Iterator[None]:
-    """Silence ONE's own log lines where the error we raise says the same."""
-    logger = logging.getLogger("one.api")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def read_npy(path: Path, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
@@ -382,14 +353,22 @@ def write_one_tables(folder: str | Path) -> list[str]:
     ------
     SessionNotFoundError
         There is no session in the folder.
+    DataError
+        A file in it has a name that ONE does not read, or cannot be looked at.
     """
     from iblutil.io import parquet
     from one.alf.cache import make_parquet_db
 
-    root = Path(folder).resolve()
+    root = resolved(folder)
     if not root.is_dir() or next(root.glob("*/Subjects/*/*-*-*/*/alf"), None) is None:
         raise SessionNotFoundError(f"{root}: no <lab>/Subjects/<subject>/<date>/<number>/alf in this folder")
-    paths = make_parquet_db(root)
+    try:
+        paths = make_parquet_db(root)
+    except Exception as error:  # of names that are not ALF's, and of what cannot be looked at
+        raise DataError(
+            f"the sessions in it cannot be indexed ({type(error).__name__}: {error}); mend or remove what this names",
+            root,
+        ) from error
     (sessions, about), (datasets, _) = (parquet.load(path) for path in paths)
     names = (
         sessions[["lab", "subject", "date", "number"]]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mesodask.errors import SettingsError
+from mesodask.io.folders import expanded
 
 
 def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
@@ -23,7 +24,7 @@ def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
     """
     if cache_dir is None and one is None:
         raise SettingsError("cache_dir: neither a cache folder nor a ONE is given")
-    folder = Path(cache_dir).expanduser() if cache_dir is not None else Path(one.cache_dir) / "meso"
+    folder = expanded(cache_dir) if cache_dir is not None else Path(one.cache_dir) / "meso"
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"cache_dir: {folder} is a file; expected a folder")
     return folder

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from mesodask.errors import SessionNotFoundError, SettingsError
 from mesodask.io import stores, web
 from mesodask.io.crew import work_off
+from mesodask.io.folders import expanded, resolved
 from mesodask.io.places import Place
 from mesodask.io.roicat import CLUSTER_FILE, TREE
 
@@ -161,7 +162,7 @@ def mirror_cluster_uids(
         raise SettingsError(f"subject: {subject!r} is no plain name of letters, digits, '_', '-' and '.'")
     if n_workers < 1 or retries < 0:
         raise SettingsError(f"n_workers {n_workers} and retries {retries}; expected at least 1 and at least 0")
-    root = Path(to).expanduser()
+    root = expanded(to)
     if root.exists() and not root.is_dir():
         raise SettingsError(f"to: {root} is a file; expected a folder")
     tree = _tree(url)
@@ -169,7 +170,7 @@ def mirror_cluster_uids(
     _warn_if_clear(tree, credentials)
     stop = threading.Event()
     connect = partial(web.Reader, credentials=credentials, retries=retries, timeout=timeout, backoff=backoff, stop=stop)
-    base = root.resolve()
+    base = resolved(root)
     copier = _Copier(tree / subject, base, base / TREE / subject, refresh)
     with connect(tree / subject) as reader:
         first = copier.work(reader, ())
