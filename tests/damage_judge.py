@@ -289,16 +289,16 @@ def _fov(fov: Path) -> Iterator[tuple[str, np.ndarray]]:
     yield "signal", signal
     yield "frame_times", np.load(fov / "mpci.times.npy")[:n_frames]
     bad = fov / "mpci.badFrames.npy"
-    yield "bad_frame", np.load(bad)[:n_frames].astype(bool) if bad.exists() else np.zeros(n_frames, dtype=bool)
+    yield "bad_frame", np.load(bad)[:n_frames].astype(bool) if bad.is_file() else np.zeros(n_frames, dtype=bool)
     rows = np.load(fov / "mpciROIs.stackPos.npy")[:, 0].astype(int)
     yield "roi_delay", np.load(fov / "mpciStack.timeshift.npy")[rows]
     yield "xyz", np.load(fov / "mpciROIs.mlapdv_estimate.npy")
     yield "region_id", np.load(fov / "mpciROIs.brainLocationIds_ccf_2017_estimate.npy")
     yield "is_neuron", np.load(fov / "mpciROIs.mpciROITypes.npy") == 1
     probability = fov / "mpciROIs.cellClassifier.npy"
-    yield "cell_probability", np.load(probability) if probability.exists() else np.full(n_rois, np.nan)
+    yield "cell_probability", np.load(probability) if probability.is_file() else np.full(n_rois, np.nan)
     uuids = fov / "mpciROIs.uuids.csv"
-    yield "uuid", np.array(uuids.read_text().split()[1:] if uuids.exists() else [""] * n_rois, dtype=object)
+    yield "uuid", np.array(uuids.read_text().split()[1:] if uuids.is_file() else [""] * n_rois, dtype=object)
 
 
 def _trials(folder: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -37,6 +37,8 @@ FOUND = [
     Spec("finished", "RUN/features/choice/EID1/decoded/c/0", "words"),
     Spec("finished", "RUN/features/choice/EID0/X/c/0/0", "truncate", 223),
     Spec("finished", "RUN/features/choice/EID0/trial_index/zarr.json", "value of text", 4),
+    Spec("finished", "RUN/tracked", "dangles"),
+    Spec("finished", "RUN/features/choice/EID0/zarr.json", "no object"),
     Spec("fresh", "one/datasets.pqt", "as pandas writes"),
     Spec("fresh", "one/datasets.pqt", "row dropped", 22),
     Spec("finished", "one/datasets.pqt", "swap"),

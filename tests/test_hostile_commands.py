@@ -49,8 +49,8 @@ BESIDES = {
 }  # fmt: skip
 N_VALUES = 3  # tried of each argument; all of them with --damages 500
 SLOW = {"drive": 1}  # starts a process for each
-# where workers' files go by default
-DEFAULT_PLACES = ("home/.cache/mesodask",)
+# where workers' files and matplotlib's go by default
+DEFAULT_PLACES = ("home/.cache", "home/.config/matplotlib")
 
 
 def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -49,7 +49,8 @@ STATUSES = (
 HEADERS = (
     b"Content-Length: -1", b"Content-Length: x", b"Content-Length: 99999999999999999999", b"Content-Length: 3",
     b"Content-Length: 7\r\nContent-Length: 9", b"Transfer-Encoding: chunked", b"Transfer-Encoding: nonsense",
-    b"Content-Encoding: gzip", b"Content-Encoding: br", b"Content-Encoding: deflate, gzip, gzip", b"Last-Modified: never",
+    b"Content-Encoding: gzip", b"Content-Encoding: br", b"Content-Encoding: deflate, gzip",
+    b"Last-Modified: never",
     b"Content-Type: text/html; charset=nonsense", b"no colon at all", b"X: " + b"x" * 70_000, b"X: y\r\n" * 200,
     b"Last-Modified: Mon, 99 Foo 99999 99:99:99 GMT", b"Retry-After: -5", b"\xff\xfe: \x00",
 )  # fmt: skip

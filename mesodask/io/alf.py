@@ -365,8 +365,11 @@ def write_one_tables(folder: str | Path) -> list[str]:
     try:
         paths = make_parquet_db(root)
     except Exception as error:  # of names that are not ALF's, and of what cannot be looked at
+        sessions = root.glob("*/Subjects/*/*-*-*/*")
+        empty = [str(path) for path in sessions if not any(file.is_file() for file in path.glob("alf/**/*"))]
         raise DataError(
-            f"the sessions in it cannot be indexed ({type(error).__name__}: {error}); mend or remove what this names",
+            f"the sessions in it cannot be indexed ({type(error).__name__}: {error}); mend or remove what this names"
+            + (f", or the sessions without a file in alf: {', '.join(empty)}" if empty else ""),
             root,
         ) from error
     (sessions, about), (datasets, _) = (parquet.load(path) for path in paths)

@@ -340,9 +340,12 @@ def attributes(path: Path, group: str = "") -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8")).get("attributes", {})
-    except (OSError, ValueError) as error:
+        found = json.loads(file.read_text(encoding="utf-8")).get("attributes", {})
+    except (OSError, ValueError, AttributeError) as error:
         raise StoreError(f"{file}: cannot be read ({error}); rebuild it with rerun=True") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{file}: its attributes are no dictionary; rebuild it with rerun=True")
+    return found
 
 
 def remove_partial(folder: Path, name: str, *, locked: bool = False) -> None:
@@ -382,7 +385,10 @@ def _is_abandoned(partial: Path, name: str) -> bool:
 def remove_group(path: Path, group: str) -> None:
     """Remove a group of a store, so that no half of it is ever seen; nothing happens if there is none."""
     folder = path / group
-    if folder.exists():
+    if os.path.lexists(folder):
         doomed = partial_of(path)  # outside the store, where it cannot be taken for a group
         folder.rename(doomed)
-        shutil.rmtree(doomed)
+        if doomed.is_dir() and not doomed.is_symlink():
+            shutil.rmtree(doomed)
+        else:  # a file, or a link to nowhere, in the place of a group
+            doomed.unlink()

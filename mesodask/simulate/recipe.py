@@ -115,7 +115,7 @@ class Recipe:
 def _check_integer(name: str, value: object, least: int, most: int | None) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise SettingsError(f"{name} is {value!r}; expected an integer of at least {least}")
-    if most is not None and value > most:
+    if most is not None and int(value) > most:
         raise SettingsError(f"{name} is {value!r}; expected an integer of at most {most}")
 
 
