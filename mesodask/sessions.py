@@ -191,12 +191,14 @@ def open_session(path: Path) -> xr.Dataset:
     Raises
     ------
     StoreError
-        There is no store, it is damaged, or it was written by another version of the schema.
+        There is no store, it is damaged, it is another session's, or it was written by another version of the schema.
     """
     if path.exists():
         _check_schema(path, stores.attributes(path))
         stores.check_seal(path)
     session = raster_order.while_replaced(path, lambda: raster_order.open_whole(path))
+    if cache.is_of_another_session(path, session.attrs["eid"]):
+        raise StoreError(f"{path}: holds session {session.attrs['eid']} under the name of another; {REBUILD}")
     session.encoding["source"] = str(path)
     return session
 

@@ -25,6 +25,7 @@ FOUND = [
     Spec("finished", "STORE1/trials/intervals_1/c/0", "swap", 15),
     Spec("half", "STORE0/cell_probability", "another", 43),
     Spec("embedded", "STORE0/signal", "swap", 1),
+    Spec("embedded", "STORE1", "another", 351),
     Spec("half", "RUN/features/choice/EID0/X/c/0/0", "swap", 2),
     Spec("finished", "RUN/tracked/number/c/0", "swap", 50),
     # a store from before there were trials was taken for the session's for ever

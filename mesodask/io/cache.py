@@ -1,5 +1,6 @@
 """Where stores lie: ``data/`` for session stores, ``decoding/`` for runs, both below the cache folder."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,22 @@ def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
 def session_store(folder: Path, eid: str, signal: str | None = None) -> Path:
     """Path of a session's store; a signal that was asked for by name has a store of its own name."""
     return session_folder(folder) / (f"{eid}.zarr" if signal is None else f"{eid}_{signal}.zarr")
+
+
+def is_of_another_session(store: Path, eid: str) -> bool:
+    """Tell whether a store's name is that of another session than its own; a name that is no eid tells nothing.
+
+    Examples
+    --------
+    >>> eid = "2c9ca246-b0ca-3aae-b98c-e90e0cd1ba28"
+    >>> is_of_another_session(Path(f"{eid}_corrected.zarr"), eid), is_of_another_session(Path("copy.zarr"), eid)
+    (False, False)
+    """
+    try:
+        named = uuid.UUID(store.name[:36])
+    except ValueError:
+        return False
+    return str(named) != eid
 
 
 def session_folder(folder: Path) -> Path:
