@@ -109,7 +109,7 @@ def nothing(handler: Handler, rng: Rng) -> None:
 
 
 def text_of_another_kind(handler: Handler, rng: Rng) -> None:
-    bodies = (b"", b"\n" * 7, b"\xff\xfe\n", b"<html>", b"uuids\n", b"a,b\n", "ü\n".encode("latin-1"), b"\0" * 40)
+    bodies = (b"", b"\xff\xfe\n", b"<html>", b"uuids\n", b"a,b\n", "ü\n".encode("latin-1"), b"\0" * 40)
     handler.send(200, bodies[rng.integers(len(bodies))], {"Content-Type": "text/csv"})
 
 
@@ -148,8 +148,13 @@ def copy(site: Site, to: Path) -> mirror.MirrorSummary:
 def test_a_server_may_answer_anything(small: SimulatedSubject, tmp_path: Path, number: int) -> None:
     rng = np.random.default_rng(number)
     original = files(small.roicat_root)
-    share = rng.choice([0.2, 0.5, 1.0])
-    faults = {name: FAULTS[rng.integers(len(FAULTS))] for name in _places(small) if rng.random() < share}
+    # a page that is faulty hides all that is below it
+    of_pages, of_files = rng.choice([(0.0, 0.8), (0.1, 0.5), (0.4, 0.2)])
+    faults = {
+        name: FAULTS[rng.integers(len(FAULTS))]
+        for name in _places(small)
+        if rng.random() < (of_pages if name.endswith("/") else of_files)
+    }
     with Site(small.roicat_root, apache) as site:
         for name, fault in faults.items():
             site.faults[name] = lambda handler, fault=fault: fault(handler, rng)

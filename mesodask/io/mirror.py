@@ -163,7 +163,8 @@ def mirror_cluster_uids(
         raise SettingsError(f"subject: {subject!r} is no plain name of letters, digits, '_', '-' and '.'")
     if not (1 <= n_workers <= MOST_WORKERS and 0 <= retries <= MOST_RETRIES):
         raise SettingsError(
-            f"n_workers {n_workers} and retries {retries}; expected 1 to {MOST_WORKERS} and 0 to {MOST_RETRIES}"
+            f"n_workers {n_workers} and retries {retries}; expected at least 1 and at least 0, at most "
+            f"{MOST_WORKERS} and {MOST_RETRIES}"
         )
     root = expanded(to)
     if root.exists() and not root.is_dir():
