@@ -17,7 +17,7 @@ from mesodask.embedding import raster_order
 from mesodask.embedding.building import Request, build_stores
 from mesodask.embedding.from_alf import Signal, read_session
 from mesodask.errors import DataError, MesodaskError, SessionsFailedError, StoreError
-from mesodask.io import alf, cache, sources, stores
+from mesodask.io import alf, behavior, cache, sources, stores
 from mesodask.numerics.windows import FrameClock
 
 if TYPE_CHECKING:
@@ -180,6 +180,10 @@ def _check_sources(files: alf.SessionFiles, path: Path, collection: str | None) 
     if changed or then != files.fov_names():
         what = f"{changed[0]} has changed" if changed else f"the FOVs were {', '.join(then)}"
         raise StoreError(f"{path}: built from other files than {folder} holds now ({what}); {REBUILD}")
+    if not attrs["trials_collection"] and (there := behavior.collections_with_trials(files)):
+        raise StoreError(
+            f"{path}: built when the session had no trials, and now it has some in {' and '.join(there)}; {REBUILD}"
+        )
     if collection is not None and collection != attrs["trials_collection"]:
         found = attrs["trials_collection"] or "no collection"
         raise StoreError(f"{path}: has its trials from {found}, not from {collection}; {REBUILD}")
@@ -197,12 +201,14 @@ def open_session(path: Path) -> xr.Dataset:
     Raises
     ------
     StoreError
-        There is no store, it is damaged, or it was written by another version of the schema.
+        There is no store, it is damaged, it is another session's, or it was written by another version of the schema.
     """
     if path.exists():
         _check_schema(path, stores.attributes(path))
         stores.check_seal(path)
     session = raster_order.while_replaced(path, lambda: raster_order.open_whole(path))
+    if cache.is_of_another_session(path, session.attrs["eid"]):
+        raise StoreError(f"{path}: holds session {session.attrs['eid']} under the name of another; {REBUILD}")
     session.encoding["source"] = str(path)
     return session
 

@@ -27,6 +27,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
     parser.addoption(
+        "--damages", type=int, default=40, metavar="N", help="how many random damages test_damage.py tries"
+    )
+    parser.addoption(
         "--require",
         default="",
         metavar="TOOL,...",

@@ -24,6 +24,7 @@ from mesodask.cli.sparseness import sparseness
 from mesodask.cli.status import status, summary
 from mesodask.cli.submit import drive, submit
 from mesodask.cli.track import track
+from mesodask.io.folders import resolved
 
 
 @click.command()
@@ -40,7 +41,7 @@ def demo(folder: Path | None, cluster: options.Cluster, answer: Answer) -> None:
 
     place = folder or Path(platformdirs.user_cache_dir("mesodask")) / "demo"
     with Stages() as stages:
-        made = run_demo(place.resolve(), progress=stages.report, announce=stages.say, start=cluster.start)
+        made = run_demo(resolved(place), progress=stages.report, announce=stages.say, start=cluster.start)
     answer.say(lambda: print_summary(made.summary))
     if made.reused:
         answer.say("Everything was there already: nothing was computed again.")

@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _check_text(arguments)
         with loudness.logging_on_stderr(), _ending_in_good_order():
             group.main(arguments, prog_name="mesodask", standalone_mode=False)
     except MesodaskError as error:
@@ -102,6 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 click.echo(note, err=True)
         return BY_SIGNAL + number
     return 0
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raise :class:`click.UsageError` for what is no text: such names could be neither stored nor printed."""
+    for argument in arguments:
+        if "\0" in argument or any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise click.UsageError(f"the argument {argument!a} is no text; expected UTF-8 without NUL characters")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from mesodask.cli.progress import Stages
 from mesodask.cli.status import find_run
 from mesodask.errors import SettingsError
 
+LARGEST = 1000  # inches of a figure's side
+MOST_DOTS = 10_000  # an inch
 save = click.option(
     "--save", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Draw into this file; the ending "
     "decides the format."
@@ -24,7 +26,7 @@ colors = click.option(
 figsize = click.option(
     "--size", "figsize", callback=options.comma_list(float), help="Width and height in inches, e.g. 8,6."
 )
-dpi = click.option("--dpi", type=click.FloatRange(min=1), help="Dots an inch; 200 if not given.")
+dpi = click.option("--dpi", type=float, help="Dots an inch; 200 if not given.")
 
 
 class _RunIfNothingElse(click.Group):
@@ -52,6 +54,11 @@ def _given(**values: Any) -> dict[str, Any]:
     size = values.get("figsize")
     if size is not None and len(size) != 2:
         raise SettingsError(f"--size: {len(size)} numbers; expected width and height in inches, e.g. 8,6")
+    if size is not None and not all(0 < side < LARGEST for side in size):
+        raise SettingsError(f"--size: {size[0]:g} by {size[1]:g} inches; expected above 0 and below {LARGEST}")
+    dots = values.get("dpi")
+    if dots is not None and not 1 <= dots <= MOST_DOTS:  # NaN passes a range of click's
+        raise SettingsError(f"--dpi: {dots:g}; expected 1 to {MOST_DOTS} dots an inch")
     return options.given(values)
 
 

@@ -12,6 +12,7 @@ from mesodask.cli.answer import Answer, answers, rows_of
 from mesodask.cli.progress import clock
 from mesodask.errors import MesodaskError, SettingsError
 from mesodask.io import cache
+from mesodask.io.folders import expanded
 
 if TYPE_CHECKING:
     from mesodask.status import RunStatus, TargetStatus
@@ -99,7 +100,7 @@ def find_run(name: str, one: Path | None, cache_dir: Path | None) -> Path:
     from mesodask.io.crossstore import open_run
     from mesodask.status import find_runs
 
-    path = Path(name).expanduser()
+    path = expanded(name)
     if open_run(path).exists() or (len(path.parts) > 1 and one is None and cache_dir is None):
         return path  # where no run is, the error says so; a path is not looked for in the cache folder
     folder = cache_folder_of(one, cache_dir)
@@ -116,7 +117,7 @@ def find_run(name: str, one: Path | None, cache_dir: Path | None) -> Path:
 def cache_folder_of(one: Path | None, cache_dir: Path | None) -> Path:
     """Give the cache folder; a ONE is asked for it only where neither folder is named."""
     if cache_dir is not None or one is not None:
-        return cache.cache_folder(cache_dir if cache_dir is not None else Path(str(one)).expanduser() / "meso")
+        return cache.cache_folder(cache_dir if cache_dir is not None else expanded(str(one)) / "meso")
     from mesodask.io import alf
 
     return cache.cache_folder(None, alf.connect(None))

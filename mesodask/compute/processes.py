@@ -23,6 +23,8 @@ SINGLE_THREAD = {
     "NUMBA_NUM_THREADS": "1",
 }
 
+LEAST_MEMORY = 1 << 20  # bytes
+
 
 def available_cores() -> int:
     """Count the cores this process may use (fewer than the machine has, under a batch system).
@@ -52,8 +54,9 @@ def checked_memory(memory: Any) -> str:
     '8 GiB'
     """
     try:
-        parse_bytes(memory)
-    except (ValueError, TypeError, AttributeError) as error:
+        if not str(memory).strip() or parse_bytes(memory) < LEAST_MEMORY:
+            raise ValueError("in which nothing would run")
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise SettingsError(f"memory: {memory!r}; expected a size such as '8 GiB'") from error
     return str(memory)
 

@@ -12,6 +12,7 @@ from mesodask import selection, sessions, tracking, trial_masks
 from mesodask.curves.engine import Run
 from mesodask.errors import DataError, SettingsError, TrackingError
 from mesodask.io import alf, cache, fov, regions, stores
+from mesodask.io.roicat import CLUSTER_FILE
 from mesodask.io.runstore import RunStore
 from mesodask.runs.driver import checked_identity
 from mesodask.runs.features import SessionSource
@@ -128,7 +129,7 @@ class Matching:
         elif found is None:
             eids = [info.eid for info in self.infos]
             found = tracking.track_neurons(eids, one=self.one, roicat_root=self.roicat_root, **how)
-        self._check(found.sizes["neuron"])
+        self._check(found.sizes["neuron"], _without_uids(found))
         return found
 
     def count(self) -> int:
@@ -144,7 +145,7 @@ class Matching:
         self._check(count)
         return count
 
-    def _check(self, n_neurons: int) -> None:
+    def _check(self, n_neurons: int, lacking: str = "") -> None:
         narrowed = "" if self.neurons is None else f", narrowed to neurons={_short(self.neurons)}"
         if n_neurons == 0 and len(self.infos) == 1:
             cells = " that is flagged as a cell" if self.neurons_only else ""
@@ -152,9 +153,18 @@ class Matching:
         if n_neurons == 0:
             dates = ", ".join(info.date.isoformat() for info in self.infos)
             raise TrackingError(
-                f"the {len(self.infos)} sessions ({dates}){narrowed} share no neuron; check roicat_root, or choose "
-                "sessions that lie closer together"
+                f"the {len(self.infos)} sessions ({dates}){narrowed} share no neuron{lacking}; check roicat_root, or "
+                "choose sessions that lie closer together"
             )
+
+
+def _without_uids(tracked: xr.Dataset) -> str:
+    """Say which FOVs have no file of cluster UIDs; empty if all have, or if it is not known."""
+    if "untracked_fovs" not in tracked:
+        return ""
+    fovs = zip(tracked["untracked_fovs"].values, tracked["date"].values, strict=True)
+    missing = [f"{names.replace(',', ', ')} of {date}" for names, date in fovs if names]
+    return f" (no {CLUSTER_FILE} for {'; '.join(missing)})" if missing else ""
 
 
 def _short(neurons: Narrowing) -> str:

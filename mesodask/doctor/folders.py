@@ -10,6 +10,7 @@ from typing import Any
 from mesodask.doctor.check import Check, Checks
 from mesodask.errors import MesodaskError
 from mesodask.io import account, alf, cache, disk, roicat
+from mesodask.io.folders import expanded
 
 SESSION_BYTES = 2 * 2**30  # of the store of a large session
 SUBJECT_BYTES = 20 * SESSION_BYTES
@@ -22,7 +23,7 @@ def one_folder(one: Any) -> Path | None:
     if one is None:
         stored = account.default_account()
         return None if stored is None else stored.cache_dir
-    return Path(one).expanduser() if isinstance(one, (str, Path)) else Path(one.cache_dir)
+    return expanded(one) if isinstance(one, (str, Path)) else Path(one.cache_dir)
 
 
 def check_one_folder(one: Any = None) -> Checks:

@@ -210,9 +210,8 @@ def open_whole(path: Path) -> xr.Dataset:
     StoreError
         There is no such store, or it is damaged.
     """
-    session = stores.open_group(path, schema=schema.SESSION)
-    stores.check_chunks(path)
-    return session
+    stores.check_chunks(path)  # first: coordinates are read as the store is opened
+    return stores.open_group(path, schema=schema.SESSION)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mesodask.errors import SettingsError
 
 DPI = 200
+MOST_DOTS = 1 << 16  # along a side, as matplotlib draws
 _TIFF_DESCRIPTION, _EXIF_DESCRIPTION = 270, 0x010E  # both are the tag ImageDescription
 
 
@@ -72,6 +73,9 @@ def save_figure(figure: Figure, file: str | Path, settings: Mapping[str, Any], d
 
     path = checked_file(file)
     about = json.dumps({"mesodask_version": __version__, **settings}, default=_plain, sort_keys=True)
+    width, height = figure.get_size_inches() * dpi
+    if not max(width, height) < MOST_DOTS:
+        raise SettingsError(f"{path}: {width:.3g} by {height:.3g} dots ({dpi:g} an inch); expected below {MOST_DOTS}")
     options = _options(path.suffix.removeprefix(".").lower(), about, f"mesodask {__version__}")
     figure.savefig(path, dpi=dpi, **options)
     return path

@@ -5,11 +5,10 @@ downloads what is missing), and reads the files itself, so that a file that is n
 """
 
 import contextlib
-import logging
 import re
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,14 @@ from mesodask.io.alf_sessions import all_sessions as all_sessions
 from mesodask.io.alf_sessions import find_sessions as find_sessions
 from mesodask.io.alf_sessions import session_info as session_info
 from mesodask.io.alf_sessions import subject_sessions as subject_sessions
+from mesodask.io.folders import expanded, resolved
+from mesodask.io.one_faults import TABLES, naming_tables, quiet_one
 from mesodask.io.session_names import SessionInfo as SessionInfo
 from mesodask.io.session_names import SubjectDays as SubjectDays
 from mesodask.io.session_names import in_date_order as in_date_order
 
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
 EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
-TABLES = ("sessions.pqt", "datasets.pqt")
 DEFAULTS = "default_revision"  # column of the datasets
 
 
@@ -56,7 +56,7 @@ def connect(one: Any = None) -> Any:
         return _with_tables(one)
     from one.api import One
 
-    folder = Path(one).expanduser()
+    folder = expanded(one)
     if not folder.is_dir():
         raise SessionNotFoundError(f"{folder}: no such folder; give the folder that holds your ALF data")
     missing = [name for name in TABLES if not (folder / name).is_file()]
@@ -118,14 +118,15 @@ class SessionFiles:
         self._one = one
         self.info = session_info(one, eid)
         key = uuid.UUID(self.info.eid)
-        datasets = one._cache["datasets"]
-        known = datasets.index.get_level_values(0) if len(datasets) and DEFAULTS in datasets.columns else ()
-        where = "local" if key in known else None  # what stands in the tables needs no server
-        with alf_sessions.asking(one):
-            table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
-        if len(table):
-            table = table[table[DEFAULTS]]  # of what a server has answered ONE leaves the others in
-        self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
+        with naming_tables(one):
+            datasets = one._cache["datasets"]
+            known = datasets.index.get_level_values(0) if len(datasets) and DEFAULTS in datasets.columns else ()
+            where = "local" if key in known else None  # what stands in the tables needs no server
+            with contextlib.nullcontext() if where or one.offline else alf_sessions.asking(one):
+                table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
+            if len(table):
+                table = table[table[DEFAULTS]]  # of what a server has answered ONE leaves the others in
+            self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
         self._asked_for: dict[str, Path] = {}
 
     def fov_names(self) -> list[str]:
@@ -204,7 +205,7 @@ class SessionFiles:
                 one_more()
 
     def _download(self, relative: str) -> Path:
-        with _quiet_one(self._one):
+        with quiet_one(self._one):
             try:
                 # it is listed: a server need not be asked again for every file
                 where = "local" if DEFAULTS in self._one._cache["datasets"].columns else None
@@ -248,23 +249,6 @@ class SessionFiles:
 
 def _without_revision(rel_path: str) -> str:
     return re.sub(r"#[^#/]+#/", "", rel_path)
-
-
-@contextlib.contextmanager
-def _quiet_one(one: Any) -> Iterator[None]:
-    """Silence what ONE logs and prints of a download: the error we raise, and the progress we tell, say the same."""
-    logger = logging.getLogger("one.api")
-    client = None if one.offline else one.alyx
-    before = logger.level, client is not None and client.silent
-    logger.setLevel(logging.CRITICAL)
-    if client is not None:
-        client.silent = True
-    try:
-        yield
-    finally:
-        logger.setLevel(before[0])
-        if client is not None:
-            client.silent = before[1]
 
 
 def read_npy(path: Path, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
@@ -313,14 +297,25 @@ def write_one_tables(folder: str | Path) -> list[str]:
     ------
     SessionNotFoundError
         There is no session in the folder.
+    DataError
+        A file in it has a name that ONE does not read, or cannot be looked at.
     """
     from iblutil.io import parquet
     from one.alf.cache import make_parquet_db
 
-    root = Path(folder).resolve()
+    root = resolved(folder)
     if not root.is_dir() or next(root.glob("*/Subjects/*/*-*-*/*/alf"), None) is None:
         raise SessionNotFoundError(f"{root}: no <lab>/Subjects/<subject>/<date>/<number>/alf in this folder")
-    paths = make_parquet_db(root)
+    try:
+        paths = make_parquet_db(root)
+    except Exception as error:  # of names that are not ALF's, and of what cannot be looked at
+        sessions = root.glob("*/Subjects/*/*-*-*/*")
+        empty = [str(path) for path in sessions if not any(file.is_file() for file in path.glob("alf/**/*"))]
+        raise DataError(
+            f"the sessions in it cannot be indexed ({type(error).__name__}: {error}); mend or remove what this names"
+            + (f", or the sessions without a file in alf: {', '.join(empty)}" if empty else ""),
+            root,
+        ) from error
     (sessions, about), (datasets, _) = (parquet.load(path) for path in paths)
     names = (
         sessions[["lab", "subject", "date", "number"]]

@@ -14,6 +14,7 @@ from typing import Any
 
 from mesodask.errors import SessionNotFoundError, SettingsError
 from mesodask.io import session_names
+from mesodask.io.one_faults import naming_tables
 from mesodask.io.session_names import Day, SessionInfo, SubjectDays, in_date_order
 
 
@@ -55,12 +56,13 @@ def session_info(one: Any, eid: str) -> SessionInfo:
 
 
 def _in_tables(one: Any, key: uuid.UUID) -> SessionInfo | None:
-    try:
-        record = one._cache["sessions"].loc[[key]].iloc[0]
-    except KeyError:
-        return None
-    lab, subject, number = str(record["lab"]), str(record["subject"]), int(record["number"])
-    date = datetime.date.fromisoformat(str(record["date"])[:10])
+    with naming_tables(one):
+        sessions = one._cache["sessions"]
+        if key not in sessions.index:
+            return None
+        record = sessions.loc[[key]].iloc[0]
+        lab, subject, number = str(record["lab"]), str(record["subject"]), int(record["number"])
+        date = datetime.date.fromisoformat(str(record["date"])[:10])
     path = Path(one.cache_dir) / lab / "Subjects" / subject / date.isoformat() / f"{number:03d}"
     return SessionInfo(str(key), subject, lab, date, number, path)
 
@@ -194,8 +196,9 @@ def subject_sessions(one: Any, subject: str, *, ask: bool = False) -> list[Sessi
 
 
 def _eids_of(one: Any, subject: str) -> list[str]:
-    sessions = one._cache["sessions"]
-    return [str(eid) for eid in sessions.index[sessions["subject"] == subject]]
+    with naming_tables(one):
+        sessions = one._cache["sessions"]
+        return [str(eid) for eid in sessions.index[sessions["subject"] == subject]]
 
 
 def all_sessions(one: Any) -> list[SessionInfo]:

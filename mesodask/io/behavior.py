@@ -41,7 +41,7 @@ def trials_collection(files: SessionFiles, collection: str | None = None) -> str
     DataError
         Two collections hold trials with biased blocks, or the one asked for holds none.
     """
-    holding = [c for c in _task_collections(files) if _attributes(files, c) or files.has(c, TABLE)]
+    holding = collections_with_trials(files)
     if collection is not None:
         if collection not in holding:
             raise DataError(
@@ -67,6 +67,11 @@ def files_of(files: SessionFiles) -> list[tuple[str, str]]:
     """Name the collection and name of all files of trials and wheels that a session has."""
     kinds = (TABLE, *WHEEL_FILES)
     return [(c, n) for c in _task_collections(files) for n in (*kinds, *_attributes(files, c)) if files.has(c, n)]
+
+
+def collections_with_trials(files: SessionFiles) -> list[str]:
+    """List the collections that hold trials of any task, sorted."""
+    return [c for c in _task_collections(files) if _attributes(files, c) or files.has(c, TABLE)]
 
 
 def _task_collections(files: SessionFiles) -> list[str]:

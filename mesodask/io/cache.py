@@ -1,9 +1,11 @@
 """Where stores lie: ``data/`` for session stores, ``decoding/`` for runs, both below the cache folder."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
 from mesodask.errors import SettingsError
+from mesodask.io.folders import expanded
 
 
 def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
@@ -23,7 +25,7 @@ def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
     """
     if cache_dir is None and one is None:
         raise SettingsError("cache_dir: neither a cache folder nor a ONE is given")
-    folder = Path(cache_dir).expanduser() if cache_dir is not None else Path(one.cache_dir) / "meso"
+    folder = expanded(cache_dir) if cache_dir is not None else Path(one.cache_dir) / "meso"
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"cache_dir: {folder} is a file; expected a folder")
     return folder
@@ -32,6 +34,22 @@ def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
 def session_store(folder: Path, eid: str, signal: str | None = None) -> Path:
     """Path of a session's store; a signal that was asked for by name has a store of its own name."""
     return session_folder(folder) / (f"{eid}.zarr" if signal is None else f"{eid}_{signal}.zarr")
+
+
+def is_of_another_session(store: Path, eid: str) -> bool:
+    """Tell whether a store's name is that of another session than its own; a name that is no eid tells nothing.
+
+    Examples
+    --------
+    >>> eid = "2c9ca246-b0ca-3aae-b98c-e90e0cd1ba28"
+    >>> is_of_another_session(Path(f"{eid}_corrected.zarr"), eid), is_of_another_session(Path("copy.zarr"), eid)
+    (False, False)
+    """
+    try:
+        named = uuid.UUID(store.name[:36])
+    except ValueError:
+        return False
+    return str(named) != eid
 
 
 def session_folder(folder: Path) -> Path:

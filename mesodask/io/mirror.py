@@ -18,6 +18,7 @@ from typing import NamedTuple
 from mesodask.errors import SessionNotFoundError, SettingsError
 from mesodask.io import stores, web
 from mesodask.io.crew import work_off
+from mesodask.io.folders import expanded, resolved
 from mesodask.io.places import Place
 from mesodask.io.roicat import CLUSTER_FILE, TREE
 
@@ -31,6 +32,7 @@ LEVELS = tuple(
 UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAX_FILE = 50 * 2**20  # bytes; a field of view of 25 000 ROIs has 1 MB
 MAX_PAGE = 2**20  # bytes
+MOST_WORKERS, MOST_RETRIES = 64, 100  # of more a server would take an attack, and a user would see no end
 ABSENT = "the server answers 404"
 
 Progress = Callable[[str, int, int], None]
@@ -159,9 +161,12 @@ def mirror_cluster_uids(
     """
     if not SUBJECT.fullmatch(subject):
         raise SettingsError(f"subject: {subject!r} is no plain name of letters, digits, '_', '-' and '.'")
-    if n_workers < 1 or retries < 0:
-        raise SettingsError(f"n_workers {n_workers} and retries {retries}; expected at least 1 and at least 0")
-    root = Path(to).expanduser()
+    if not (1 <= n_workers <= MOST_WORKERS and 0 <= retries <= MOST_RETRIES):
+        raise SettingsError(
+            f"n_workers {n_workers} and retries {retries}; expected at least 1 and at least 0, at most "
+            f"{MOST_WORKERS} and {MOST_RETRIES}"
+        )
+    root = expanded(to)
     if root.exists() and not root.is_dir():
         raise SettingsError(f"to: {root} is a file; expected a folder")
     tree = _tree(url)
@@ -169,7 +174,7 @@ def mirror_cluster_uids(
     _warn_if_clear(tree, credentials)
     stop = threading.Event()
     connect = partial(web.Reader, credentials=credentials, retries=retries, timeout=timeout, backoff=backoff, stop=stop)
-    base = root.resolve()
+    base = resolved(root)
     copier = _Copier(tree / subject, base, base / TREE / subject, refresh)
     with connect(tree / subject) as reader:
         first = copier.work(reader, ())

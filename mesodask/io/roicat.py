@@ -8,6 +8,7 @@ import numpy as np
 
 from mesodask.errors import DataError
 from mesodask.io.alf import SessionFiles
+from mesodask.io.folders import expanded
 from mesodask.io.fov import CELL_FILE, read_cells
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def roicat_folder(roicat_root: str | Path | None = None) -> Path:
     """
     if roicat_root is None:
         return DEFAULT_ROOT.expanduser()
-    root = Path(roicat_root).expanduser()
+    root = expanded(roicat_root)
     if not root.is_dir():
         raise DataError("no such folder; roicat_root is the folder that holds the ROICaT tree", root)
     if not (root / TREE).is_dir():

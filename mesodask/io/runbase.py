@@ -6,6 +6,7 @@ next driver, or told by an error that says what to do.
 
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import time
@@ -244,8 +245,16 @@ class RunBase(Generic[T]):
         stores.add_variables(node, (xr.Dataset() if arrays is None else arrays).assign_attrs(attrs))
 
     def features(self, target: str, eid: str) -> xr.Dataset:
-        """Open the features of a session and target (:data:`mesodask.schema.FEATURES`)."""
-        return open_features(self.path, target, eid)
+        """Read the features of a session and target (:data:`mesodask.schema.FEATURES`).
+
+        Raises
+        ------
+        StoreError
+            There are none, or they are damaged.
+        """
+        group = f"features/{target}/{eid}"
+        with stores.reading(self.path, group):
+            return open_features(self.path, target, eid).load()
 
     def feature_attributes(self, target: str, eid: str) -> dict[str, Any]:
         """Read the attributes of stored features; empty if there are none."""
@@ -259,12 +268,18 @@ class RunBase(Generic[T]):
         """
         if "content" not in self.feature_attributes(target, eid):
             return  # never finished
-        damage = _damage(lambda: self._read_whole(f"features/{target}/{eid}"))
+        damage = _damage(lambda: self._read_features(target, eid))
         if damage:
             logger.warning(
                 "%s/features/%s/%s: damaged (%s); these features are made again", self.path, target, eid, damage
             )
             self.update_features(target, eid, {"build_id": "", "n_null_asked": -1})
+
+    def _read_features(self, target: str, eid: str) -> None:
+        found = self.features(target, eid)
+        # a chunk that is whole may be that of another session
+        if content_hash(found) != self.feature_attributes(target, eid)["content"]:
+            raise StoreError("their content is not that which was written")
 
     def _read_whole(self, group: str) -> xr.Dataset:
         """Read every chunk of a group; one that is damaged raises, and so does one that is not there."""
@@ -275,6 +290,14 @@ class RunBase(Generic[T]):
 def open_features(path: Path, target: str, eid: str) -> xr.Dataset:
     """Open the features of a session and target of a run, of whatever kind (:data:`mesodask.schema.FEATURES`)."""
     return stores.open_group(path, f"features/{target}/{eid}", FEATURES)
+
+
+def content_hash(features: xr.Dataset) -> str:
+    """Hash what the scores of a session and target are computed from."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("X", "y", "trial_index"):
+        digest.update(np.ascontiguousarray(features[name].values).tobytes())
+    return digest.hexdigest()
 
 
 def _root() -> xr.Dataset:

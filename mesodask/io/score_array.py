@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,21 +144,30 @@ class ScoreArray:
         file = self.file(index)
         try:
             encoded = file.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
             return np.frombuffer(bytearray(self._zstd.decode(encoded)), self._dtype).reshape(
                 self.chunks[self.n_index :]
             )
-        except (RuntimeError, ValueError) as error:  # the codec's, or too many or few bytes
-            if not self._mend:
+        except FileNotFoundError:
+            return None
+        except (RuntimeError, ValueError, OSError) as error:  # the codec's, too many or few bytes, or no file at all
+            if not self._mend or isinstance(error, PermissionError):
                 raise StoreError(
                     f"{file}: this chunk of scores is damaged ({error}); call the same analysis again, which computes "
                     "it anew"
                 ) from error
             logger.warning("%s: this chunk of scores is damaged (%s); its scores are computed again", file, error)
-            file.unlink()
+            self._clear(file)
             return None
+
+    def _clear(self, file: Path) -> None:
+        """Take away what stands where a chunk should, be it a folder, or a file in place of one of its folders."""
+        for path in (file, *file.parents):
+            if path == self.folder:
+                return
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            elif path == file and path.is_dir():
+                shutil.rmtree(path)
 
 
 def _write_atomically(file: Path, content: bytes) -> None:

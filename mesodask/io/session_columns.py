@@ -1,7 +1,9 @@
 """What a target of a run holds of its sessions: their eids, and what is one value a session."""
 
 import contextlib
+import errno
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from mesodask.schema import RUN_TARGET
 
 logger = logging.getLogger(__name__)
 
+NO_DAMAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 COLUMNS_WHOLE = "session_values_whole"  # attribute of groups in which every chunk of these is there from the beginning
 ONE_VALUE_A_SESSION = ("n_trials", "performance", "status", "reason")
 
@@ -99,13 +102,21 @@ def write_column(group: Path, name: str, values: np.ndarray) -> None:
     variable = RUN_TARGET[name]
     with zarr.config.set({"array.write_empty_chunks": True}):  # Zarr does not note it in the array
         try:
-            array = zarr.open_array(str(group / name), mode="r+")
-        except Exception:  # damaged metadata raises many kinds
+            zarr.open_array(str(group / name), mode="r+")[:] = values
+        except Exception:  # damage raises many kinds, of metadata and of what stands where a chunk should
+            _remove(group / name)
             array = stores.create_array(
                 zarr.open_group(str(group), mode="r+"), name, dims=variable.dims, shape=values.shape,
                 dtype=variable.dtype, attributes=variable.attributes(),
             )  # fmt: skip
-        array[:] = values
+            array[:] = values
+
+
+def _remove(array: Path) -> None:
+    if array.is_symlink() or array.is_file():
+        array.unlink()
+    elif array.is_dir():
+        shutil.rmtree(array)
 
 
 @contextlib.contextmanager
@@ -116,6 +127,6 @@ def naming_damage(where: Path, remedy: str = "compute the target anew with rerun
     except (MesodaskError, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        if isinstance(error, OSError) and error.errno in NO_DAMAGE:
             raise
         raise StoreError(f"{where}: cannot be read ({error!r}); {remedy}") from error

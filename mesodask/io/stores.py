@@ -8,7 +8,6 @@ A store is built under a temporary name in its own folder and renamed when it is
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import secrets
@@ -26,6 +25,7 @@ from xarray.core import indexing
 from zarr.codecs import ZstdCodec
 
 from mesodask.errors import MesodaskError, StoreError
+from mesodask.io.chunks import ENDINGS, are_as_noted, missing_chunks, note_endings
 from mesodask.io.processes import process_is_gone, this_machine
 from mesodask.io.shards import LazyRows, RowShards
 from mesodask.schema import Schema, validate
@@ -213,6 +213,8 @@ def open_group(path: Path, group: str = "", schema: Schema | None = None) -> xr.
     except Exception as error:  # damaged metadata raises many kinds
         raise StoreError(f"{where}: cannot be opened ({error}); rebuild it with rerun=True") from error
     dataset.attrs.pop(SEAL, None)
+    for variable in dataset.variables.values():
+        variable.attrs.pop(ENDINGS, None)
     dataset = _read_by_rows(dataset, path / group)
     return dataset if schema is None else validate(dataset, schema, where)
 
@@ -262,7 +264,8 @@ def seal(path: Path, group: str = "") -> None:
 
     Chunks have checksums of their own. Shapes, fill values and attributes have none: with one bit flipped they would be
     other numbers like any. The seal is an attribute of the group: a hash of every metadata file of it, its arrays, and
-    the groups right below it that have no seal of their own. Groups that are added later leave it as it is.
+    the groups right below it that have no seal of their own. Groups that are added later leave it as it is. The
+    metadata of each array says from now on what its chunks are (:mod:`mesodask.io.endings`).
 
     Parameters
     ----------
@@ -274,9 +277,10 @@ def seal(path: Path, group: str = "") -> None:
     folder = path / group
     sealed = {file.parent for file in folder.glob("*/zarr.json") if SEAL in attributes(file.parent)}
     files = [file for depth in range(3) for file in sorted(folder.glob("*/" * depth + "zarr.json"))]
-    digests = {
-        file.relative_to(folder).as_posix(): _metadata_digest(file) for file in files if sealed.isdisjoint(file.parents)
-    }
+    files = [file for file in files if sealed.isdisjoint(file.parents)]
+    for file in files:
+        note_endings(file)
+    digests = {file.relative_to(folder).as_posix(): _metadata_digest(file) for file in files}
     zarr.open_group(str(path), path=group, mode="r+").attrs[SEAL] = digests
 
 
@@ -302,44 +306,26 @@ def _metadata_digest(file: Path) -> str:
 
 
 def check_chunks(path: Path) -> None:
-    """Raise :class:`StoreError` if a chunk of a finished store is not there.
+    """Raise :class:`StoreError` if a chunk of a finished store is not there, or in a sealed one is another.
 
     Zarr reads a lost chunk as the fill value, which for whole numbers and booleans is a number like any other. Every
-    chunk is written, so one that is missing was lost. Only names of files are read.
+    chunk is written, so one that is missing was lost. Only names of files are read, and the ends of sealed chunks.
 
     Raises
     ------
     StoreError
-        A chunk is missing, or the metadata of an array cannot be read; the message names the file.
+        A chunk is missing or another, or the metadata of an array cannot be read; the message names the file.
     """
     for file in sorted(path.rglob("zarr.json")):
-        missing = next(iter(_missing_chunks(file)), None)
+        try:
+            missing = next(iter(missing_chunks(file)), None)
+            as_written = missing is not None or are_as_noted(file)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+            raise StoreError(f"{file}: cannot be read ({error!r}); rebuild it with rerun=True") from error
         if missing is not None:
             raise StoreError(f"{missing}: this part of the store is lost; rebuild it with rerun=True")
-
-
-def _missing_chunks(file: Path) -> list[Path]:
-    """Paths of the chunks that an array, given by its metadata file, should have and has not."""
-    try:
-        node = json.loads(file.read_text(encoding="utf-8"))
-        if node["node_type"] != "array":
-            return []
-        shape, chunk = node["shape"], node["chunk_grid"]["configuration"]["chunk_shape"]
-        counts = [-(-n // c) for n, c in zip(shape, chunk, strict=True)]
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
-        raise StoreError(f"{file}: cannot be read ({error!r}); rebuild it with rerun=True") from error
-    there: set[tuple[str, ...]] = {()}
-    for _ in counts:  # a level of folders for each dim
-        there = {(*parent, name) for parent in there for name in _names(file.parent.joinpath("c", *parent))}
-    expected = itertools.product(*(map(str, range(n)) for n in counts))
-    return [file.parent.joinpath("c", *index) for index in expected if index not in there]
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return [entry.name for entry in folder.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        if not as_written:
+            raise StoreError(f"{file.parent}: its chunks are not those that were written; rebuild it with rerun=True")
 
 
 def attributes(path: Path, group: str = "") -> dict[str, Any]:
@@ -354,9 +340,12 @@ def attributes(path: Path, group: str = "") -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8")).get("attributes", {})
-    except (OSError, ValueError) as error:
+        found = json.loads(file.read_text(encoding="utf-8")).get("attributes", {})
+    except (OSError, ValueError, AttributeError) as error:
         raise StoreError(f"{file}: cannot be read ({error}); rebuild it with rerun=True") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{file}: its attributes are no dictionary; rebuild it with rerun=True")
+    return found
 
 
 def remove_partial(folder: Path, name: str, *, locked: bool = False) -> None:
@@ -396,7 +385,10 @@ def _is_abandoned(partial: Path, name: str) -> bool:
 def remove_group(path: Path, group: str) -> None:
     """Remove a group of a store, so that no half of it is ever seen; nothing happens if there is none."""
     folder = path / group
-    if folder.exists():
+    if os.path.lexists(folder):
         doomed = partial_of(path)  # outside the store, where it cannot be taken for a group
         folder.rename(doomed)
-        shutil.rmtree(doomed)
+        if doomed.is_dir() and not doomed.is_symlink():
+            shutil.rmtree(doomed)
+        else:  # a file, or a link to nowhere, in the place of a group
+            doomed.unlink()

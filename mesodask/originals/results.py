@@ -18,6 +18,7 @@ import xarray as xr
 from mesodask import schema
 from mesodask.errors import DataError, StoreError
 from mesodask.io import alf, cache, sources, stores, upstream, upstream_results
+from mesodask.io.folders import expanded
 from mesodask.io.upstream_results import StoredCrossSession, StoredCurves, StoredScores
 from mesodask.originals import sessions
 from mesodask.settings import short_hash
@@ -97,7 +98,7 @@ def import_original(
     >>> import_original("~/FlatIron/meso/decoding/3c7_4a4_choice.pkl")  # doctest: +SKIP
     Imported(store=PosixPath('.../meso/decoding/imported/3c7_4a4_choice.zarr'), is_new=True)
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     kind = kind_of(path)
     if kind == "session":
         return _import_session(path, one, cache_dir, xyz_unit, rerun)
@@ -324,7 +325,7 @@ def open_imported(store: str | Path) -> xr.Dataset | dict[str, xr.Dataset]:
     StoreError
         There is no such store, it is damaged, or it is one of another kind.
     """
-    path = Path(store).expanduser()
+    path = expanded(store)
     kind = stores.attributes(path).get("kind")
     if kind not in (KIND_CURVES, KIND_CROSS_SESSION):
         raise StoreError(f"{path}: no store of imported results; mesodask import makes them of the originals' files")

@@ -18,7 +18,7 @@ import xarray as xr
 from mesodask import features, schema, sessions
 from mesodask.errors import DataError, NothingToDecodeError, StoreError
 from mesodask.io import stores
-from mesodask.io.runbase import RunBase, open_features
+from mesodask.io.runbase import RunBase, content_hash, open_features
 from mesodask.io.runstore import SHUFFLE_CHUNK
 from mesodask.numerics import nulls, seeds
 from mesodask.numerics.folds import make_folds
@@ -207,7 +207,7 @@ def _store_features(store: RunBase[Any], source: Source, settings: RunSettings) 
     if not pending:
         return
     for target, dataset in zip(pending, source.features(pending, settings), strict=True):
-        content = _content_hash(dataset)
+        content = content_hash(dataset)
         known = store.feature_attributes(target, eid).get("content")
         if known is None:
             dataset.attrs |= {"build_id": build_id, "content": content}
@@ -220,13 +220,6 @@ def _store_features(store: RunBase[Any], source: Source, settings: RunSettings) 
                 f"{store.path}: the features of {target} in session {eid} are not those its scores were computed "
                 "from, since its session store was built anew; use rerun=True to compute this run again"
             )
-
-
-def _content_hash(dataset: xr.Dataset) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in ("X", "y", "trial_index"):
-        digest.update(np.ascontiguousarray(dataset[name].values).tobytes())
-    return digest.hexdigest()
 
 
 # second pass: decoded trials and null labels --------------------------------------------------------------------

@@ -22,6 +22,11 @@ REAL_N_FRAMES = 19_569
 REAL_N_TRIALS = 522
 
 
+# far more than any recording has: beyond it a number is mistyped, and would fill the disk
+MOST_ROIS = 1_000_000
+INTEGERS = {"n_days": (1, 10_000), "n_trials": (1, 1_000_000), "n_frames": (0, 10_000_000), "seed": (0, None)}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Settings of a simulated subject; :func:`mesodask.simulate_subject` says what each one is.
@@ -67,12 +72,12 @@ class Recipe:
             # ONE reads names out of the path, and allows no others there
             if not value or not all(c.isascii() and (c.isalnum() or c in "_-") for c in value):
                 raise SettingsError(f"{name} is {value!r}; expected letters, digits, _ and - only")
-        for name, least in (("n_days", 1), ("n_trials", 1), ("n_frames", 0), ("seed", 0)):
-            _check_integer(name, getattr(self, name), least)
+        for name, (least, most) in INTEGERS.items():
+            _check_integer(name, getattr(self, name), least, most)
         if not self.rois_per_fov:
             raise SettingsError("rois_per_fov is empty; expected the number of ROIs of each field of view")
         for size in self.rois_per_fov:
-            _check_integer("rois_per_fov", size, 1)
+            _check_integer("rois_per_fov", size, 1, MOST_ROIS)
         rates = ("persistence", "untracked", "non_cells", "no_go_rate", "missing_movement_rate", "bad_frames")
         for name in rates:
             _check_range(name, getattr(self, name), 0, 1)
@@ -107,9 +112,11 @@ class Recipe:
         return asdict(self) | {"start_date": self.start_date.isoformat()}
 
 
-def _check_integer(name: str, value: object, least: int) -> None:
+def _check_integer(name: str, value: object, least: int, most: int | None) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise SettingsError(f"{name} is {value!r}; expected an integer of at least {least}")
+    if most is not None and int(value) > most:
+        raise SettingsError(f"{name} is {value!r}; expected an integer of at most {most}")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

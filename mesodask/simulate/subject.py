@@ -15,6 +15,7 @@ import xarray as xr
 
 from mesodask.errors import DataError, SettingsError
 from mesodask.io.alf import write_one_tables
+from mesodask.io.folders import resolved
 from mesodask.simulate.activity import FovActivity, draw_drive
 from mesodask.simulate.alf_writer import (
     FovFrames,
@@ -76,7 +77,7 @@ class SimulatedSubject:
         DataError
             The folder holds no finished simulation.
         """
-        folder = Path(folder).resolve()
+        folder = resolved(folder)
         attributes = read_truth(folder).attrs
         settings = json.loads(attributes["settings"])
         dates = tuple(datetime.date.fromisoformat(date) for date in attributes["dates"])
@@ -248,7 +249,7 @@ def simulate_subject(
     )
     recorded = None if trials is None else read_trials(trials)
     settings = recipe.as_json() | {"trials": _fingerprint(recorded), "model_version": MODEL_VERSION}
-    folder = Path(folder).resolve()
+    folder = resolved(folder)
     if not _is_made(folder, settings):
         _make(folder, recipe, recorded, settings, progress or _say_nothing)
     return SimulatedSubject.open(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 from mesodask.io import cache
 from mesodask.io.crossstore import CrossSessionStore
+from mesodask.io.folders import expanded
 from mesodask.io.runbase import RunBase
 from mesodask.io.runstore import RunStore
 from mesodask.settings import CrossSessionSettings, NdcSettings, RunSettings
@@ -116,11 +117,11 @@ def _places(run: Path, one: str | Path | None, roicat_root: str | Path | None) -
     folder = cache.folder_of_run(run)
     if one is None and folder is not None and folder.name == "meso" and (folder.parent / ONE_TABLES).exists():
         one = folder.parent
-    places = {} if one is None else {"one": str(Path(one).expanduser().absolute())}
+    places = {} if one is None else {"one": str(expanded(one).absolute())}
     if folder is not None and (one is None or folder != Path(places["one"]) / "meso"):
         places["cache_dir"] = str(folder)
     if roicat_root is not None:
-        places["roicat_root"] = str(Path(roicat_root).expanduser().absolute())
+        places["roicat_root"] = str(expanded(roicat_root).absolute())
     return places
 
 
