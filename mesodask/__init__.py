@@ -44,7 +44,7 @@ Names are imported when they are first used, so that ``import mesodask`` is quic
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _HOME_OF = {
     "load_or_embed": "sessions",

@@ -100,9 +100,11 @@ JSON: dict[str, tuple[str, Any]] = {
     "report": ("{run} -o {folder}/report.html", {"report"}),
     "cluster": ("--job-script --cluster slurm --walltime 01:00:00", {"job_script"}),
     "submit": ("--print --jobs-dir {folder}/jobs -- ndc {eid}", {"job_script"}),
+    "config init": ("{folder}/analysis.yaml", {"analysis"}),
+    "config show": ("{folder}/analysis.yaml", {"data", "ndc"}),
     "rm": ("SP072/2025-01-15/1 --yes --cache-dir {cache}", {"removed"}),  # the last: it takes a session away
 }
-ELSEWHERE = {"demo": "below", "mirror": "tests/test_mirror.py"}
+ELSEWHERE = {"demo": "below", "mirror": "tests/test_mirror.py", "run": "tests/test_workflow.py"}
 
 
 def test_every_command_is_tried() -> None:
