@@ -265,7 +265,7 @@ def find_sessions(subject: str | Sequence[str], one: Any) -> list[alf.SessionFil
     ----------
     subject : str or sequence of str
         A subject, for all its sessions in which ROIs were found (a log line names the others); some of its days, by
-        :class:`mesodask.io.alf.SubjectDays`; or eids.
+        :class:`mesodask.io.session_names.SubjectDays`; or eids.
     one : One
         See :func:`mesodask.io.alf.connect`.
 

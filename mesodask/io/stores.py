@@ -265,7 +265,7 @@ def seal(path: Path, group: str = "") -> None:
     Chunks have checksums of their own. Shapes, fill values and attributes have none: with one bit flipped they would be
     other numbers like any. The seal is an attribute of the group: a hash of every metadata file of it, its arrays, and
     the groups right below it that have no seal of their own. Groups that are added later leave it as it is. The
-    metadata of each array says from now on what its chunks are (:mod:`mesodask.io.endings`).
+    metadata of each array says from now on what its chunks are (:mod:`mesodask.io.chunks`).
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ class ReportSettings(Checked):
     Attributes
     ----------
     path : path or None
-        The file, *.html; null puts it beside the run of the curves.
+        The file, ``*.html``; null puts it beside the run of the curves.
     tracking : bool
         Show what each two sessions share.
     rasters : bool

@@ -128,7 +128,7 @@ def run_analysis(
     Parameters
     ----------
     analysis : Analysis or path-like
-        What to do, or the file that says it (see :func:`mesodask.workflow.read_analysis`).
+        What to do, or the file that says it (see :func:`mesodask.workflow.file.read_analysis`).
     one : One, optional
         Takes the place of the analysis's own ``data.one``.
     client : distributed.Client, optional
