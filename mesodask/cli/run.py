@@ -78,7 +78,8 @@ def in_words(result: "AnalysisResult") -> str:
     """Tell what an analysis gave, stage by stage."""
     lines = []
     for stage in result.stages.values():
-        lines.append(f"{stage.name:<14}{'failed' if stage.error else 'computed' if stage.computed else 'done'}")
+        state = "failed" if stage.error else "computed" if stage.computed else "done"
+        lines.append(f"{stage.name:<14}{state} in {stage.seconds:.1f} s")
         lines += [f"  {path}" for path in (*stage.stores, *stage.files)]
         lines += [f"  left out: {note}" for note in stage.notes]
         if stage.error is not None:

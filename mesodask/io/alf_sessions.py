@@ -98,7 +98,8 @@ def find_sessions(
         Each an eid, or ``subject/date/number`` (``SP072/2025-01-13/001``, with or without zeros before the number, and
         with whatever path ends in ``<lab>/Subjects/`` before it).
     subject : str, optional
-        In place of names: all sessions of this subject, or those of its days (:class:`mesodask.io.session_names.SubjectDays`).
+        In place of names: all sessions of this subject, or those of its days
+        (:class:`mesodask.io.session_names.SubjectDays`).
     first, last : datetime.date or str, optional
         Of a subject's sessions, those from the first to the last of these days, both included.
 

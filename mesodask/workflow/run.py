@@ -6,6 +6,7 @@ the record of it, goes on where it stopped.
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,8 @@ class StageResult:
         What of it was left out, and why.
     computed : bool
         Whether anything was computed, and not only opened or drawn.
+    seconds : float
+        How long it took.
     error : MesodaskError or None
         Why it could not be run, or not to its end.
     """
@@ -62,6 +65,7 @@ class StageResult:
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     computed: bool = False
+    seconds: float = 0.0
     error: MesodaskError | None = None
 
     def plain(self) -> dict[str, Any]:
@@ -69,6 +73,7 @@ class StageResult:
         return {
             "status": "done" if self.error is None else "failed",
             "computed": self.computed,
+            "seconds": round(self.seconds, 1),
             "stores": [str(path) for path in self.stores],
             "files": [str(path) for path in self.files],
             "notes": list(self.notes),
@@ -320,6 +325,7 @@ class _Workers(contextlib.ExitStack):
 
 
 def _carried_out(name: str, doing: Doing, workers: _Workers, watch: _Watch, text: str) -> StageResult:
+    begun = time.monotonic()
     try:
         outcome: Outcome = STAGES[name](doing)
         doing.keep(outcome.value, text)
@@ -327,9 +333,9 @@ def _carried_out(name: str, doing: Doing, workers: _Workers, watch: _Watch, text
         if isinstance(error, ClusterError) or error is workers.error:  # no further stage has any workers
             raise
         logger.info("%s: %s", name, error)
-        return StageResult(name, computed=watch.worked, error=error)
-    computed = watch.worked or outcome.computed
-    return StageResult(name, outcome.value, outcome.stores, outcome.files, outcome.notes, computed)
+        return StageResult(name, computed=watch.worked, seconds=time.monotonic() - begun, error=error)
+    computed, seconds = watch.worked or outcome.computed, time.monotonic() - begun
+    return StageResult(name, outcome.value, outcome.stores, outcome.files, outcome.notes, computed, seconds)
 
 
 def _no_workers() -> "Client":
