@@ -514,7 +514,7 @@ def test_the_curves_grow_in_a_browser(workers: Client, window: Browser, tmp_path
     seen: list[tuple[int, int, int]] = []
     with in_background(lambda: compute(workers, tmp_path), gate):
         window.wait_for(lambda: "0 of 3\xa0200 scores (0 %)" in window.text(), 60)
-        assert "8 tasks on 2 workers" in window.text()
+        window.wait_for(lambda: "8 tasks on 2 workers" in window.text(), 60)
         for n_tasks in (2, 7, 9):
             before = n_scores(window)
             gate.open(n_tasks)
@@ -554,10 +554,10 @@ def test_failures_and_several_runs_in_a_browser(workers: Client, window: Browser
     compute_with_failures(workers, tmp_path)
     window.open(dashboard.install(workers))
     window.wait_for(lambda: "failing mouse, day-1 to day-2" in window.text(), 60)
+    window.wait_for(lambda: "16 neurons" in window.text(), 60)
     text = window.text()
     assert "tasks failed, the last first" in text
     assert "ValueError: sixteen <b>neurons</b>" in text  # as text, no markup
-    assert "16 neurons" in text
     assert ".failures.jsonl" in text
     assert "is not told" not in text
     window.driver.execute_script(CHOOSE, "first mouse")
