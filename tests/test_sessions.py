@@ -88,9 +88,9 @@ def test_regions_have_their_names_and_colours(sessions: list[xr.Dataset]) -> Non
     atlas = BrainRegions()
     for row in (0, 60):
         known = atlas.get(int(sessions[0]["region_id"][row]))
-        assert str(sessions[0]["region"].values[row]) == known["acronym"][0]
+        assert str(sessions[0]["region"].values[row]) == np.atleast_1d(known["acronym"])[0]
         color = sessions[0]["region_color"].values[row]
-        assert [int(color[i : i + 2], 16) for i in (1, 3, 5)] == known["rgb"][0].tolist()
+        assert [int(color[i : i + 2], 16) for i in (1, 3, 5)] == np.atleast_2d(known["rgb"])[0].tolist()
 
 
 def test_every_id_of_the_atlas_in_both_hemispheres() -> None:
