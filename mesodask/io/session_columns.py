@@ -92,9 +92,10 @@ def session_names(run: Path, target: str, mend: bool) -> list[str]:
 
 
 def read_column(group: Path, name: str) -> np.ndarray:
-    """Read one of a target's small arrays."""
+    """Read one of a target's small arrays; texts as objects, since xarray 2025.6 cannot compare NumPy's StringDType."""
     with naming_damage(group / name):
-        return zarr.open_array(str(group / name), mode="r")[:]
+        values = np.asarray(zarr.open_array(str(group / name), mode="r")[:])
+    return values.astype(object) if values.dtype.kind == "T" else values
 
 
 def write_column(group: Path, name: str, values: np.ndarray) -> None:
