@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from mesodask.errors import DataError, SettingsError
-from mesodask.numerics.crossval import cross_val_details, cross_val_scores, make_folds
+from mesodask.numerics.crossval import cross_val_batches, cross_val_details, cross_val_scores, make_folds
 from mesodask.numerics.logistic import LogisticFits
 from mesodask.numerics.scores import auc, balanced_accuracy
 from mesodask.numerics.standardise import standardised_features
@@ -281,12 +281,25 @@ def test_data_with_one_class_gives_nan():
     assert details.folds_used.tolist() == [0]
 
 
-def test_unconverged_fits_are_counted(monkeypatch):
-    def never(U, labels, *, precision):
-        no = np.zeros(len(labels), dtype=bool)
-        return LogisticFits(U, np.ones((len(labels), U.shape[1]), dtype=np.float32), False, no, ~no)
+@pytest.mark.parametrize("n_neurons", [5, 200])  # fitted in the space of neurons, and in that of trials
+def test_batches_are_scored_as_each_would_be_alone(n_neurons):
+    X, Y = population(120, n_neurons, n_columns=40)
+    Y[:, 7] = np.arange(120) < 2  # of one class in all training trials of some fold: it leaves that out
+    batches = [Y[:, :1], Y, Y[:, [0, 9, 3]]]
+    noted = []
+    together = cross_val_batches(X, batches, seed=3, note=noted.append)
+    assert noted == [0, 1, 2] * 5
+    for batch, found in zip(batches, together, strict=True):
+        for one, alone in zip(found, cross_val_details(X, batch, seed=3), strict=True):
+            np.testing.assert_array_equal(one, alone)
 
-    monkeypatch.setattr("mesodask.numerics.crossval.fit_logistic", never)
+
+def test_unconverged_fits_are_counted(monkeypatch):
+    def never(self, labels, *, precision):
+        no = np.zeros(len(labels), dtype=bool)
+        return LogisticFits(self.U, np.ones((len(labels), self.U.shape[1]), dtype=np.float32), False, no, ~no)
+
+    monkeypatch.setattr("mesodask.numerics.crossval.LogisticProblem.fit", never)
     X, Y = population(60, 5, n_columns=3)
     assert cross_val_details(X, Y).unconverged.tolist() == [5, 5, 5]
 

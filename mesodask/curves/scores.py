@@ -92,7 +92,7 @@ def _score_piece(
         order = seeds.generator(settings.seed, "neurons", resample).permutation(X.shape[1])
         folds = run_features.fold_settings(settings, block.eid, block.target, resample)
         how = {**folds, "metric": settings.metric, "C": settings.C}
-        subset = X[:, order[: piece.k]]
+        subset = X.take(order[: piece.k], axis=1)  # in C order, unlike X[:, order]
         if block.decoder is None:
             part = score_subset(subset, y, null_labels, piece, how)
         else:
@@ -133,25 +133,32 @@ def score_subset(
     piece : Piece
         Whether the data's score is wanted, and which shuffles.
     how : dict
-        Arguments of :func:`mesodask.numerics.crossval.cross_val_details`.
+        Arguments of :func:`mesodask.numerics.crossval.cross_val_batches`.
     """
-    from mesodask.numerics.crossval import cross_val_details
+    from mesodask.numerics.crossval import cross_val_batches
 
-    start, score, unconverged = time.perf_counter(), np.nan, 0
-    if piece.data:
-        data = cross_val_details(X, y[:, None], **how)
-        score, unconverged = float(data.scores[0]), int(data.unconverged.sum())
-    middle = time.perf_counter()
-    null = np.empty(len(piece.shuffles))
     wanted = piece.shuffles
-    for first in range(wanted.start // NULL_BATCH * NULL_BATCH, wanted.stop, NULL_BATCH):
-        batch = null_labels[first : first + NULL_BATCH]
-        result = cross_val_details(X, np.column_stack([y, batch.T]), **how)
+    firsts = range(wanted.start // NULL_BATCH * NULL_BATCH, wanted.stop, NULL_BATCH)
+    batches = [y[:, None]] if piece.data else []
+    batches += [np.column_stack([y, null_labels[first : first + NULL_BATCH].T]) for first in firsts]
+    seconds, noted = np.zeros(len(batches)), time.perf_counter()
+
+    def note(batch: int) -> None:
+        nonlocal noted
+        now = time.perf_counter()
+        seconds[batch] += now - noted
+        noted = now
+
+    results = cross_val_batches(X, batches, **how, note=note) if batches else []
+    data, nulls = results[: piece.data], results[piece.data :]
+    null = np.empty(len(wanted))
+    for first, result in zip(firsts, nulls, strict=True):
         part = range(max(first, wanted.start), min(first + NULL_BATCH, wanted.stop))
         found = result.scores[1:]
         null[part.start - wanted.start : part.stop - wanted.start] = found[part.start - first : part.stop - first]
-        unconverged += int(result.unconverged[1:].sum())
-    return SubsetScores(score, null, unconverged, middle - start, time.perf_counter() - middle)
+    unconverged = sum(int(one.unconverged.sum()) for one in data) + sum(int(n.unconverged[1:].sum()) for n in nulls)
+    score = float(data[0].scores[0]) if data else np.nan
+    return SubsetScores(score, null, unconverged, seconds[: piece.data].sum(), seconds[piece.data :].sum())
 
 
 def score_by_decoder(

@@ -1,5 +1,7 @@
 """Cross-validated scores of many label columns on one population."""
 
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numba
@@ -9,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from mesodask.errors import DataError, SettingsError
 from mesodask.numerics.decoders import check_decoder, decoder_scores
 from mesodask.numerics.folds import FoldKind, make_folds
-from mesodask.numerics.logistic import fit_logistic
+from mesodask.numerics.logistic import LogisticProblem
 from mesodask.numerics.scores import auc, balanced_accuracy
 from mesodask.numerics.standardise import standardised_features
 from mesodask.numerics.threads import ONE_BLAS_THREAD
 
-__all__ = ["CrossValidation", "cross_val_details", "cross_val_scores", "make_folds"]
+__all__ = ["CrossValidation", "cross_val_batches", "cross_val_details", "cross_val_scores", "make_folds"]
 
 Metric = Literal["auc", "accuracy"]
 _METRICS = {"auc": auc, "accuracy": balanced_accuracy}
@@ -127,35 +129,125 @@ def cross_val_details(
     >>> cross_val_details(X, X > 5, n_splits=3)
     CrossValidation(scores=array([1.]), folds_used=array([3]), unconverged=array([0]))
     """
+    return cross_val_batches(
+        X, [Y], n_splits=n_splits, seed=seed, metric=metric, C=C, folds=folds, gap=gap, decoder=decoder
+    )[0]
+
+
+def cross_val_batches(
+    X: ArrayLike,
+    batches: Sequence[ArrayLike],
+    *,
+    n_splits: int = 5,
+    seed: int = 0,
+    metric: Metric = "auc",
+    C: float = 1.0,
+    folds: FoldKind = "shuffled",
+    gap: int = 0,
+    decoder: Any = None,
+    note: Callable[[int], None] | None = None,
+) -> list[CrossValidation]:
+    """Cross-validate batches of label columns, each to the bit as :func:`cross_val_details` would alone.
+
+    What depends on the activity alone, its standardisation and the kernel between trials, is computed once a fold for
+    all of them.
+
+    Parameters
+    ----------
+    X, n_splits, seed, metric, C, folds, gap, decoder
+        As of :func:`cross_val_details`.
+    batches : sequence of array (n_trials, n_labels) of 0 and 1
+        Column 0 of the first makes the folds of all.
+    note : callable(batch), optional
+        Called whenever one of them is done with a fold: so time is measured.
+
+    Returns
+    -------
+    list of CrossValidation
+        One a batch.
+
+    Raises
+    ------
+    DataError, SettingsError
+        As :func:`cross_val_details`.
+
+    Examples
+    --------
+    >>> X = np.arange(12.0)[:, None]
+    >>> [batch.scores.tolist() for batch in cross_val_batches(X, [X > 5, X <= 5], n_splits=3)]
+    [[1.0], [1.0]]
+    """
     if metric not in _METRICS:
         raise SettingsError(f"metric is {metric!r}, expected one of {sorted(_METRICS)}")
     if not (np.isfinite(C) and C > 0):
         raise SettingsError(f"C is {C}, expected a positive number")
     if decoder is not None:
         check_decoder(decoder, metric, C)
-    activity, labels = checked_population(X, Y)
-    splits = make_folds(labels[0], n_splits=n_splits, seed=seed, folds=folds, gap=gap)
-    total = np.zeros(len(labels))
-    folds_used, unconverged = np.zeros(len(labels), dtype=np.intp), np.zeros(len(labels), dtype=np.intp)
-    features = np.empty((activity.shape[0], activity.shape[1] + 1), dtype=np.float32)
+    activity = checked_activity(X)
+    sums = [_Sums(checked_labels(Y, activity)) for Y in batches]
+    splits = make_folds(sums[0].labels[0], n_splits=n_splits, seed=seed, folds=folds, gap=gap)
+    memory = np.empty((activity.shape[0], activity.shape[1] + 1), dtype=np.float32)
     with ONE_BLAS_THREAD:
         for number, fold in enumerate(splits):
-            columns: NDArray[np.intp] = np.flatnonzero(_have_both_classes(labels, *fold))
-            if not len(columns):
-                continue
-            if decoder is None:
-                U_train, U_test = standardised_features(activity, *fold, C, features)
-                usable = labels if len(columns) == len(labels) else labels[columns]
-                # take gives rows in C order, unlike usable[:, fold[0]]
-                fits = fit_logistic(U_train, usable.take(fold[0], axis=1), precision=_PRECISION[metric])
-                scores, converged = _METRICS[metric](fits.decisions(U_test), usable[:, fold[1]]), fits.converged
-            else:
-                scores, converged = decoder_scores(decoder, activity, labels, columns, fold, metric, (seed, number))
-            total[columns] += scores
-            folds_used[columns] += 1
-            unconverged[columns] += ~converged
-    means = np.divide(total, folds_used, out=np.full(len(labels), np.nan), where=folds_used > 0)
-    return CrossValidation(means, folds_used, unconverged)
+            features = _FoldFeatures(activity, fold, C, memory)
+            for place, batch in enumerate(sums):
+                columns: NDArray[np.intp] = np.flatnonzero(_have_both_classes(batch.labels, *fold))
+                if not len(columns):
+                    continue
+                if decoder is None:
+                    found = features.scores(batch.labels, columns, metric)
+                else:
+                    found = decoder_scores(decoder, activity, batch.labels, columns, fold, metric, (seed, number))
+                batch.add(columns, *found)
+                if note is not None:
+                    note(place)
+    return [batch.means() for batch in sums]
+
+
+class _Sums:
+    """What the folds have given so far for the label columns of a batch, (n_labels, n_trials)."""
+
+    def __init__(self, labels: NDArray[np.bool_]) -> None:
+        self.labels = labels
+        self._total = np.zeros(len(labels))
+        self._folds_used, self._unconverged = np.zeros(len(labels), dtype=np.intp), np.zeros(len(labels), dtype=np.intp)
+
+    def add(self, columns: NDArray[np.intp], scores: NDArray[np.floating], converged: NDArray[np.bool_]) -> None:
+        """Add what one fold has given for some of the columns."""
+        self._total[columns] += scores
+        self._folds_used[columns] += 1
+        self._unconverged[columns] += ~converged
+
+    def means(self) -> CrossValidation:
+        """Give the means over the folds used."""
+        used = self._folds_used
+        means = np.divide(self._total, used, out=np.full(len(used), np.nan), where=used > 0)
+        return CrossValidation(means, used, self._unconverged)
+
+
+class _FoldFeatures:
+    """The features of one fold, standardised in `memory` when they are first asked for."""
+
+    def __init__(
+        self, activity: NDArray[np.floating], fold: tuple[NDArray, NDArray], C: float, memory: NDArray[np.float32]
+    ) -> None:
+        self._fold = fold
+        self._standardise = lambda: standardised_features(activity, *fold, C, memory)
+
+    @cached_property
+    def _problem(self) -> tuple[LogisticProblem, NDArray[np.float32]]:
+        train, test = self._standardise()
+        return LogisticProblem(train), test
+
+    def scores(
+        self, labels: NDArray[np.bool_], columns: NDArray[np.intp], metric: Metric
+    ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+        """Fit some label columns and score their decisions on the test trials; say which fits converged."""
+        problem, test = self._problem
+        usable = labels if len(columns) == len(labels) else labels[columns]
+        # take gives rows in C order, unlike usable[:, train]
+        fits = problem.fit(usable.take(self._fold[0], axis=1), precision=_PRECISION[metric])
+        return _METRICS[metric](fits.decisions(test), usable[:, self._fold[1]]), fits.converged
 
 
 @numba.njit(cache=True, nogil=True)
@@ -177,22 +269,34 @@ def _is_mixed(row, trials):  # type: ignore[no-untyped-def]
 
 def checked_population(X: ArrayLike, Y: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """Return X as a C-ordered float32 or float64 array and the labels as rows of bool (n_labels, n_trials)."""
-    activity, values = np.asarray(X), np.asarray(Y)
+    activity = checked_activity(X)
+    return activity, checked_labels(Y, activity)
+
+
+def checked_activity(X: ArrayLike) -> NDArray[np.floating]:
+    """Return X as a C-ordered float32 or float64 array (n_trials, n_neurons); all of it is finite."""
+    activity = np.asarray(X)
     if activity.dtype not in (np.float32, np.float64):
         activity = activity.astype(np.float64)
-    if activity.ndim != 2 or values.ndim != 2 or len(activity) != len(values) or 0 in values.shape:
-        raise DataError(
-            f"X has shape {activity.shape} and Y {values.shape}, expected (n_trials, n_neurons) and "
-            "(n_trials, n_labels) with the same trials; a single label vector y is Y = y[:, None]"
-        )
-    if not np.isfinite(activity).all():
+    if activity.ndim == 2 and not np.isfinite(activity).all():
         bad = np.flatnonzero(~np.isfinite(activity).all(axis=1))
         raise DataError(
             f"X is not finite in {len(bad)} of {len(activity)} trials (the first is {bad[0]}); drop those trials, or "
             "the neurons that cause it"
         )
+    return np.ascontiguousarray(activity)
+
+
+def checked_labels(Y: ArrayLike, activity: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return the labels of the trials of `activity` as rows of bool (n_labels, n_trials)."""
+    values = np.asarray(Y)
+    if activity.ndim != 2 or values.ndim != 2 or len(activity) != len(values) or 0 in values.shape:
+        raise DataError(
+            f"X has shape {activity.shape} and Y {values.shape}, expected (n_trials, n_neurons) and "
+            "(n_trials, n_labels) with the same trials; a single label vector y is Y = y[:, None]"
+        )
     ones = values == 1
     if not np.all(ones | (values == 0)):
         other = values[~(ones | (values == 0))][0]
         raise DataError(f"Y holds {other!r}, expected 0 and 1 alone; drop the trials without a label")
-    return np.ascontiguousarray(activity), np.ascontiguousarray(ones.T)
+    return np.ascontiguousarray(ones.T)

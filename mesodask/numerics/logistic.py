@@ -104,13 +104,72 @@ class LogisticFits:
         return self.weights @ U.T
 
 
+class LogisticProblem:
+    """Features of one fold, and what all fits on them share: the kernel between trials, or its factor.
+
+    However many label columns are fitted before, others get the same bits.
+
+    Parameters
+    ----------
+    U : float32 array (n_trials, n_features)
+        Features as they enter the decision: scaled by sqrt(C), a constant sqrt(C) among them for the intercept.
+
+    Raises
+    ------
+    DataError
+        If U is no matrix, or a feature is not finite.
+    """
+
+    def __init__(self, U: Float32) -> None:
+        if U.ndim != 2:
+            raise DataError(f"features have shape {U.shape}, expected (n_trials, n_features)")
+        self.U: Float32 = np.ascontiguousarray(U, dtype=np.float32)
+        self._space = _Trials(self.U) if 2 * U.shape[1] >= len(U) else _Neurons(self.U)
+
+    def fit(self, labels: NDArray[np.bool_], *, precision: float = 1.0) -> LogisticFits:
+        """Fit every label column: :func:`fit_logistic`."""
+        U, space = self.U, self._space
+        if labels.shape[1] != len(U):
+            raise DataError(
+                f"features have shape {U.shape}, labels are for {labels.shape[1]} trials: one row a trial each"
+            )
+        S, n_true = signs(labels)
+        space.begin(len(S))
+        X, F = np.zeros((len(S), space.n_coordinates), dtype=np.float32), np.zeros_like(S)
+        # one swapped pair of trials moves an AUC the more, the fewer pairs there are: 1 if balanced, .36 at 10 %
+        share = n_true / len(U)
+        balance = float(np.min(4 * share * (1 - share)))
+        todo = np.arange(len(S))
+        for attempt, tightening in enumerate(_TIGHTENING):
+            if attempt == len(_TIGHTENING) - 1:
+                space.drop_preconditioner()
+            everything = len(todo) == len(S)  # then without copies: a twentieth of a score at k = 8
+            s, x, f = (S, X, F) if everything else (S[todo], X[todo], F[todo])
+            space.minimise(s, x, f, _TOLERANCE * balance * tightening / precision)
+            stationary = space.check(s, x, f)
+            if not everything:
+                X[todo] = x
+            todo = todo[~stationary]
+            if not len(todo):
+                break
+            F[todo] = f[~stationary]
+        solution, dual = space.solution(X), space.dual
+        converged, refined = np.ones(len(S), dtype=bool), np.zeros(len(S), dtype=bool)
+        if len(todo):
+            # coefficients in float32 would lose what Newton's method in float64 has won
+            solution, dual = (solution @ U if dual else solution), False
+            refined[todo] = True
+            solution[todo], converged[todo] = newton_fits(U, S[todo])
+        return LogisticFits(U, solution, dual, converged, refined)
+
+
 def fit_logistic(U: Float32, labels: NDArray[np.bool_], *, precision: float = 1.0) -> LogisticFits:
     """Minimise ``w.w / 2 + sum(log(1 + exp(-s * (U @ w))))`` for every label column.
 
     Parameters
     ----------
     U : float32 array (n_trials, n_features)
-        Features as they enter the decision: scaled by sqrt(C), a constant sqrt(C) among them for the intercept.
+        As of :class:`LogisticProblem`.
     labels : bool array (n_columns, n_trials)
         True for s = 1; one row a label column.
     precision : float, default 1
@@ -133,38 +192,7 @@ def fit_logistic(U: Float32, labels: NDArray[np.bool_], *, precision: float = 1.
     >>> (fits.decisions(U) > 0).tolist(), fits.converged.tolist()
     ([[True, True, False, False]], [True])
     """
-    n_trials = labels.shape[1]
-    if U.ndim != 2 or len(U) != n_trials:
-        raise DataError(f"features have shape {U.shape}, labels are for {n_trials} trials: one row a trial each")
-    S, n_true = signs(labels)
-    U = np.ascontiguousarray(U, dtype=np.float32)
-    problem = _Trials(U, len(S)) if 2 * U.shape[1] >= len(U) else _Neurons(U)
-    X, F = np.zeros((len(S), problem.n_coordinates), dtype=np.float32), np.zeros_like(S)
-    # one swapped pair of trials moves an AUC the more, the fewer pairs there are: 1 for balanced labels, .36 at 10 %
-    share = n_true / n_trials
-    balance = float(np.min(4 * share * (1 - share)))
-    todo = np.arange(len(S))
-    for attempt, tightening in enumerate(_TIGHTENING):
-        if attempt == len(_TIGHTENING) - 1:
-            problem.drop_preconditioner()
-        everything = len(todo) == len(S)  # then without copies: a twentieth of a score at k = 8
-        s, x, f = (S, X, F) if everything else (S[todo], X[todo], F[todo])
-        problem.minimise(s, x, f, _TOLERANCE * balance * tightening / precision)
-        stationary = problem.check(s, x, f)
-        if not everything:
-            X[todo] = x
-        todo = todo[~stationary]
-        if not len(todo):
-            break
-        F[todo] = f[~stationary]
-    solution, dual = problem.solution(X), problem.dual
-    converged, refined = np.ones(len(S), dtype=bool), np.zeros(len(S), dtype=bool)
-    if len(todo):
-        # coefficients in float32 would lose what Newton's method in float64 has won
-        solution, dual = (solution @ U if dual else solution), False
-        refined[todo] = True
-        solution[todo], converged[todo] = newton_fits(U, S[todo])
-    return LogisticFits(U, solution, dual, converged, refined)
+    return LogisticProblem(U).fit(labels, precision=precision)
 
 
 class _Trials:
@@ -172,16 +200,19 @@ class _Trials:
 
     dual = True
 
-    def __init__(self, U: Float32, n_columns: int) -> None:
+    def __init__(self, U: Float32) -> None:
         self.kernel: Float32 = U @ U.T
         self.norm = np.float32(np.linalg.norm(self.kernel))
         self.n_coordinates = len(U)
-        curvature = _shared_curvature(self.kernel, len(U), 0.25)
+        self._guess = _shared_curvature(self.kernel, len(U), 0.25)
+
+    def begin(self, n_columns: int) -> None:
+        """Make a preconditioner, if there are columns enough for it."""
         self.drop_preconditioner()
         if n_columns > _FEW_COLUMNS:
-            self.preconditioner, self.curvature = _shrunk_kernel(self.kernel, curvature), curvature
-            mean_diagonal = np.float32(np.trace(self.preconditioner) / len(U))
-            if mean_diagonal * curvature > _MOST_OF_THE_SPACE:
+            self.preconditioner, self.curvature = _shrunk_kernel(self.kernel, self._guess), self._guess
+            mean_diagonal = np.float32(np.trace(self.preconditioner) / len(self.kernel))
+            if mean_diagonal * self.curvature > _MOST_OF_THE_SPACE:
                 self.diagonal = mean_diagonal
 
     def drop_preconditioner(self) -> None:
@@ -248,6 +279,9 @@ class _Neurons:
         factor, _ = spotrf(_damped(gram, self.curvature).T, lower=1)
         self.R_transposed, _ = strtri(factor, lower=1, overwrite_c=1)
         self.V = U @ self.R_transposed.T
+
+    def begin(self, n_columns: int) -> None:
+        """Nothing to begin with: the factor serves any number of columns."""
 
     def drop_preconditioner(self) -> None:
         """Nothing to drop: an error of the factor is one of the coordinates, and moves no optimum."""

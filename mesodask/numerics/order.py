@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -93,8 +94,8 @@ class _Traces:
 
     read: ReadRows
     rows: NDArray[np.int64]  # (n,)
-    mean: NDArray[np.float32]  # (n, 1)
-    std: NDArray[np.float32]  # (n, 1)
+    mean: NDArray[np.float32]  # (n,)
+    std: NDArray[np.float32]  # (n,)
     shared: NDArray[np.float32]  # (n_frames,) mean z-scored trace, of unit length; 0 if there is none
 
     @property
@@ -105,8 +106,8 @@ class _Traces:
         """Give Z - (Z s) s^T in blocks of rows, Z the z-scores and s the shared trace."""
         for start in range(0, len(self.rows), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
-            z = (self.read(self.rows[block]) - self.mean[block]) / self.std[block]
-            z -= np.outer(z @ self.shared, self.shared)
+            z = self.read(self.rows[block])
+            _standardise_rows(z, self.mean[block], self.std[block], self.shared)
             yield z
 
 
@@ -117,12 +118,11 @@ def _standardise(read: ReadRows, rows: NDArray[np.int64]) -> _Traces:
     for start in range(0, max(1, len(rows)), BLOCK_ROWS):
         here = rows[start : start + BLOCK_ROWS]
         x = read(here)
-        with np.errstate(all="ignore"):  # what is no number afterwards is left out
-            mean = x.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
-            std = x.std(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
-            z = (x - mean) / std
-        usable = np.isfinite(z).all(axis=1) & (x.max(axis=1) > x.min(axis=1))
-        total = total + z[usable].sum(axis=0, dtype=np.float64)
+        mean, std = np.empty((2, len(x)), dtype=np.float32)
+        usable = np.zeros(len(x), dtype=bool)
+        sums = np.zeros(x.shape[1])
+        _find_moments(x, mean, std, usable, sums)
+        total = total + sums
         found.append((here[usable], mean[usable], std[usable]))
     kept, mean, std = (np.concatenate(part) for part in zip(*found, strict=True))
     length = np.linalg.norm(total)
@@ -130,6 +130,42 @@ def _standardise(read: ReadRows, rows: NDArray[np.int64]) -> _Traces:
     has_shared = length > len(kept) * np.sqrt(len(total)) * np.finfo(np.float32).eps
     shared = total / length if has_shared else np.zeros_like(total)
     return _Traces(read, kept, mean, std, shared.astype(np.float32))
+
+
+# a trace stays in the processor's cache from its first sum to its last; NumPy would carry whole blocks to and fro
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _find_moments(x, mean, std, usable, total):  # type: ignore[no-untyped-def]
+    """Find mean and standard deviation of each row, which rows have finite z-scores, and add those up over rows."""
+    n = x.shape[1]
+    for i in range(len(x)):
+        trace = x[i]
+        sum_, squares = 0.0, 0.0
+        low, high = np.float32(np.inf), np.float32(-np.inf)
+        for value in trace:
+            sum_ += value
+            low, high = min(low, value), max(high, value)
+        centre = sum_ / n
+        for value in trace:
+            squares += (value - centre) ** 2
+        mean[i], std[i] = centre, np.sqrt(squares / n)
+        # a trace that holds what is no number has no finite mean
+        usable[i] = low < high and np.isfinite((low - mean[i]) / std[i]) and np.isfinite((high - mean[i]) / std[i])
+        if usable[i]:
+            for j in range(n):
+                total[j] += (trace[j] - mean[i]) / std[i]
+
+
+# a dot product may be summed in any order
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def _standardise_rows(x, mean, std, shared):  # type: ignore[no-untyped-def]
+    """Z-score rows and take their projection on a unit vector away, in place."""
+    for i in range(len(x)):
+        along = np.float32(0)
+        for j in range(x.shape[1]):
+            x[i, j] = (x[i, j] - mean[i]) / std[i]
+            along += x[i, j] * shared[j]
+        for j in range(x.shape[1]):
+            x[i, j] -= along * shared[j]
 
 
 def _sort(traces: _Traces) -> tuple[NDArray[np.int64], str, dict[str, float]]:
@@ -173,8 +209,6 @@ def _held() -> Iterator[None]:
 
     Its parallel loops are short: threads that wait for each other on a busy machine take longer than one.
     """
-    import numba
-
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     state, n_threads = np.random.get_state(), numba.get_num_threads()  # noqa: NPY002
