@@ -118,7 +118,8 @@ def test_data_decoded_without_error_stay_on_the_fast_path():
 def test_each_trials_own_curvature_saves_iterations_where_the_kernel_reaches(monkeypatch):
     U, labels = population("plain", 320, 512, 14, seed=5)
     S = np.where(labels, 1, -1).astype(np.float32)
-    problem = logistic._Trials(U, len(S))
+    problem = logistic._Trials(U)
+    problem.begin(len(S))
     monkeypatch.setattr(logistic, "_MAX_ITERATIONS", 9)
 
     def arrived():
@@ -130,7 +131,9 @@ def test_each_trials_own_curvature_saves_iterations_where_the_kernel_reaches(mon
     problem.diagonal = np.float32(0)
     assert not arrived().any()
     # twins fill a third of the trial space
-    assert logistic._Trials(population("twins", 320, 200, 1, seed=5)[0], 14).diagonal == 0
+    twins = logistic._Trials(population("twins", 320, 200, 1, seed=5)[0])
+    twins.begin(14)
+    assert twins.diagonal == 0
 
 
 def test_a_fit_that_does_not_converge_says_so(monkeypatch):

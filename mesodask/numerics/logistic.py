@@ -29,11 +29,12 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import spotrf, spotri, strtri
+from scipy.linalg.lapack import spotrf, strtri
 
 from mesodask.errors import DataError
-from mesodask.numerics.conjugate import minimise, mirror_upper, pulls, signs
+from mesodask.numerics.conjugate import minimise, pulls, signs
 from mesodask.numerics.newton import newton_fits
+from mesodask.numerics.preconditioner import damped, shrunk_kernel
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -61,8 +62,6 @@ _FEW_COLUMNS = 8
 # nu c is the share of the trial space that the kernel reaches. From a half on, weighting each trial by its own q saves
 # up to half of the iterations (21.5 to 13.6 at k = 256, 16 to 8 at 512); below, it disturbs what lies out of reach
 _MOST_OF_THE_SPACE = 0.5
-# blocks that LAPACK inverts itself; smaller ones are no faster, and lose accuracy
-_LAPACK_SIZE = 96
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ class _Trials:
         """Make a preconditioner, if there are columns enough for it."""
         self.drop_preconditioner()
         if n_columns > _FEW_COLUMNS:
-            self.preconditioner, self.curvature = _shrunk_kernel(self.kernel, self._guess), self._guess
+            self.preconditioner, self.curvature = shrunk_kernel(self.kernel, self._guess), self._guess
             mean_diagonal = np.float32(np.trace(self.preconditioner) / len(self.kernel))
             if mean_diagonal * self.curvature > _MOST_OF_THE_SPACE:
                 self.diagonal = mean_diagonal
@@ -276,7 +275,7 @@ class _Neurons:
         self.curvature = _shared_curvature(gram, len(U), 0.5)
         # a C-ordered symmetric matrix is its own transpose in the Fortran order that LAPACK takes. Products with R are
         # up to four times as fast as solving with L
-        factor, _ = spotrf(_damped(gram, self.curvature).T, lower=1)
+        factor, _ = spotrf(damped(gram, self.curvature).T, lower=1)
         self.R_transposed, _ = strtri(factor, lower=1, overwrite_c=1)
         self.V = U @ self.R_transposed.T
 
@@ -367,43 +366,3 @@ def _at_most(gradient: Float32 | np.float32, off: Float32) -> Float32:
 def _row_dot(p: Float32, q: Float32) -> Float32:
     products: Float32 = np.vecdot(p, q)
     return products
-
-
-def _damped(gram: Float32, curvature: np.float32) -> Float32:
-    """Return I + c gram, (n, n)."""
-    matrix = gram * curvature
-    matrix.flat[:: len(gram) + 1] += 1
-    return matrix
-
-
-def _shrunk_kernel(kernel: Float32, curvature: np.float32) -> Float32:
-    """Return N = (I - (I + c K)^-1) / c, (n_trials, n_trials)."""
-    shrunk = _inverse(_damped(kernel, curvature))
-    shrunk *= -1 / curvature
-    shrunk.flat[:: len(kernel) + 1] += 1 / curvature
-    return shrunk
-
-
-def _inverse(matrix: Float32) -> Float32:
-    """Invert a symmetric positive definite matrix ((A, B), (B', D)) through the Schur complement of A.
-
-    Matrix products run several times faster than LAPACK's inversion: 0.9 instead of 1.5 ms at n = 320.
-    """
-    n = len(matrix)
-    if n <= _LAPACK_SIZE:
-        # a C-ordered symmetric matrix is its own transpose in the Fortran order that LAPACK takes
-        factor, _ = spotrf(matrix.T, lower=1)
-        inverse, _ = spotri(factor, lower=1, overwrite_c=1)
-        return mirror_upper(inverse.T)
-    half = n // 2
-    B = matrix[:half, half:]
-    A_inverse = _inverse(matrix[:half, :half])
-    AB = A_inverse @ B
-    schur_inverse = _inverse(matrix[half:, half:] - B.T @ AB)
-    ABS = AB @ schur_inverse
-    inverse = np.empty_like(matrix)
-    inverse[:half, :half] = A_inverse + ABS @ AB.T
-    inverse[:half, half:] = -ABS
-    inverse[half:, :half] = -ABS.T
-    inverse[half:, half:] = schur_inverse
-    return inverse
