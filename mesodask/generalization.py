@@ -20,7 +20,7 @@ from mesodask.errors import SettingsError, TrackingError
 from mesodask.io import alf, cache
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.ndc import embed_all, silent
-from mesodask.runs.driver import Progress, checked_identity
+from mesodask.runs.driver import Progress, Workers, checked_identity
 from mesodask.selection import Narrowing
 from mesodask.settings import MIN_DIMENSIONS, CrossSessionSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -47,7 +47,7 @@ def cross_session(
     neurons_only: bool = True,
     neurons: Narrowing = None,
     trial_mask: TrialMask = None,
-    client: "Client | None" = None,
+    client: "Client | Workers | None" = None,
     rerun: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,

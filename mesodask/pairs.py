@@ -25,6 +25,7 @@ from mesodask.errors import (
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.ndc import embed_all, silent
+from mesodask.runs.driver import Workers
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -78,7 +79,7 @@ def pairwise_curves(
     neurons_only: bool = True,
     neurons: Narrowing = None,
     trial_mask: TrialMask = None,
-    client: "Client | None" = None,
+    client: "Client | Workers | None" = None,
     rerun: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -150,7 +151,7 @@ def pairwise_curves(
 
 
 def _embed(
-    eids: Sequence[str], one: Any, folder: Path, client: "Client | None", report: Progress
+    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
 ) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
     """Build the session stores: their paths, and of those that cannot be built or opened what is wrong with them."""
     try:

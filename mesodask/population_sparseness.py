@@ -22,7 +22,7 @@ from mesodask.io import alf, cache, stores
 from mesodask.ndc import Progress, embed_all, silent
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import Sampling
-from mesodask.runs.driver import workers
+from mesodask.runs.driver import Workers, workers
 from mesodask.settings import short_hash
 from mesodask.sparseness_parts import Part, Timing, compute_part, timing_of
 
@@ -48,7 +48,7 @@ def sparseness(
     scale: bool = True,
     sampling: Sampling = "hold",
     rerun: bool = False,
-    client: "Client | None" = None,
+    client: "Client | Workers | None" = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Compute the population sparseness of sessions, by event window (:mod:`mesodask.event_windows`) and by trial.
@@ -80,8 +80,9 @@ def sparseness(
         How windows are read, see :func:`mesodask.trial_features`.
     rerun : bool
         Compute again what is stored.
-    client : distributed.Client, optional
-        Its workers compute; by default some are started on this machine, if anything is missing.
+    client : distributed.Client or callable() -> distributed.Client, optional
+        Its workers compute; by default some are started on this machine, if anything is missing. A callable is asked
+        for its client only then.
     progress : callable(stage, done, total), optional
         Called as the work goes on.
 
@@ -218,7 +219,7 @@ class _Job:
 # all of them --------------------------------------------------------------------------------------------------
 
 
-def _compute(jobs: Sequence[_Job], client: "Client | None", report: Progress) -> None:
+def _compute(jobs: Sequence[_Job], client: "Client | Workers | None", report: Progress) -> None:
     """Compute sessions as one plan on one cluster; each is stored when the last of its parts is there."""
     from mesodask.compute import runner
 

@@ -184,6 +184,21 @@ def test_a_stage_that_cannot_be_run_costs_no_other(
     assert not told["computed"]
 
 
+def test_without_a_stage_that_embeds_the_others_do(copy: SimulatedSubject, client: Client) -> None:
+    """On an empty cache; a session whose files are damaged costs only what is asked of it."""
+    asked = plain(copy, embed=False, cross_session=False, sparseness=False, figures=False, report=False)
+    asked["ndc"] = {"ks": (4,), "R": 1, "n_label_shuffles": 0}
+    asked["data"] |= {"to": "2025-01-13"}
+    assert run_analysis(Analysis(**asked | {"pairs": False}), client=client).failed == []
+    del asked["data"]["to"]
+    damaged = next(copy.session_folder(copy.eids[2]).glob("alf/FOV_00/mpci.ROIActivityDeconvolved.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    found = run_analysis(Analysis(**asked), client=client).stages
+    assert damaged.name in str(found["ndc"].error)
+    assert found["pairs"].error is None
+    assert [pair.run is not None for pair in found["pairs"].value] == [True, False]
+
+
 def test_curves_that_fail_are_no_report(subject: SimulatedSubject, folder: Path, tmp_path: Path) -> None:
     asked = plain(subject, pairs=False, cross_session=False, sparseness=False, embed=False, figures={})
     asked["data"] |= {"cache_dir": str(folder / "meso"), "roicat_root": str(tmp_path)}

@@ -207,14 +207,14 @@ def workers(client: "Client | Workers | None") -> Iterator[Workers]:
         yield give
 
 
-def compute(shares: Sequence[Share], client: "Client | None", report: Progress) -> None:
+def compute(shares: Sequence[Share], client: "Client | Workers | None", report: Progress) -> None:
     """Compute what is missing of some shares, as one plan on one cluster, and write it as it arrives.
 
     Parameters
     ----------
     shares : sequence of Share
         Of runs that were prepared by :func:`prepare`; no two of the same run, target and session.
-    client : distributed.Client, optional
+    client : distributed.Client or callable() -> distributed.Client, optional
         Where to compute; by default workers are started on this machine, if anything is missing.
     report : callable(stage, done, total)
         Called as the work goes on, with the numbers of scores.
