@@ -128,7 +128,7 @@ def pairwise_curves(
     folder = cache.cache_folder(cache_dir, one)
     min_shared = min(analysis.settings.ks) if min_shared is None else min_shared
     matched = session_choice.consecutive_pairs(
-        subject, one=one, roicat_root=roicat_root, min_trials=min_trials, min_shared=min_shared,
+        subject, one=one, cache_dir=folder, roicat_root=roicat_root, min_trials=min_trials, min_shared=min_shared,
         neurons_only=neurons_only, neurons=neurons,
     )  # fmt: skip
     if not matched:

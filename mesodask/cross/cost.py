@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from mesodask.settings import CrossSessionSettings
 def cost_of_cross_session(
     infos: Sequence[alf.SessionInfo],
     one: Any,
+    folder: Path,
     n_neurons: int,
     analysis: Analysis[CrossSessionSettings],
     store: CrossSessionStore | None,
@@ -43,7 +45,9 @@ def cost_of_cross_session(
     infos : sequence of SessionInfo
         Its sessions, in date order.
     one : One
-        Where their trials tables are read from.
+        Where their trials tables are read from, as long as they are not embedded.
+    folder : pathlib.Path
+        The cache folder.
     n_neurons : int
         Neurons that they share.
     analysis : Analysis
@@ -57,7 +61,7 @@ def cost_of_cross_session(
         No target has both a training session and another one with enough trials.
     """
     settings = analysis.settings
-    counts = count_trials(trials_of(infos, one), settings, analysis.trial_mask)
+    counts = count_trials(trials_of(infos, one, folder), settings, analysis.trial_mask)
     plans = [_Plan.of(target, [info.eid for info in infos], counts, settings) for target in settings.targets]
     if not any(plan.n_pairs for plan in plans):
         listing = "\n".join(f"  {target}, session {eid}: {n} trials" for (target, eid), n in counts.items())

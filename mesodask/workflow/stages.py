@@ -163,8 +163,8 @@ def _series(doing: Doing) -> list[str]:
     if not asked.choose:
         return doing.eids
     return session_choice.longest_series(
-        doing.eids, one=doing.one, roicat_root=doing.analysis.data.roicat_root, min_sessions=asked.min_sessions,
-        min_shared=asked.min_k_shared, min_trials=asked.min_trials, **doing.narrowing,
+        doing.eids, min_sessions=asked.min_sessions, min_shared=asked.min_k_shared, min_trials=asked.min_trials,
+        **doing.matched,
     )  # fmt: skip
 
 
