@@ -90,7 +90,7 @@ class TrackingError(MesodaskError, ValueError):
 
 
 class StoreError(MesodaskError, RuntimeError):
-    """A Zarr store on disk is damaged, incomplete, or was made from something else."""
+    """A Zarr store on disk is damaged, incomplete or made from something else, or a file cannot be written."""
 
 
 class LockedError(StoreError):

@@ -199,6 +199,32 @@ def test_without_a_stage_that_embeds_the_others_do(copy: SimulatedSubject, clien
     assert [pair.run is not None for pair in found["pairs"].value] == [True, False]
 
 
+def test_a_file_that_cannot_be_written_costs_only_its_stage(done: AnalysisResult, folder: Path, tmp_path: Path) -> None:
+    asked = json.loads((folder / "analysis.yaml").read_text())
+    asked |= {"embed": False, "pairs": False, "cross_session": False}
+    taken = tmp_path / "taken"
+    taken.touch()
+    asked |= {"figures": {"folder": str(taken)}, "report": {"path": str(taken / "page.html")}}
+    asked["data"]["cache_dir"] = str(folder / "meso")
+    found = run_analysis(Analysis(**asked))
+    assert [(stage.name, type(stage.error)) for stage in found.failed] == [
+        ("figures", StoreError),
+        ("report", StoreError),
+    ]
+    assert all(f"{taken}: File exists" in str(stage.error) for stage in found.failed)
+    full = tmp_path / "figures"
+    full.mkdir()
+    (full / "ndc.png").symlink_to("/dev/full")  # a disk without space, which tells no name
+    figures = run_analysis(Analysis(**asked | {"figures": {"folder": str(full)}, "report": False})).stages["figures"]
+    assert f"{full}/ndc.png: No space left on device; the figure is not drawn" in str(figures.error)
+    assert [path.name for path in figures.files] == ["k_star.png", "sparseness.png"]
+    asked["data"]["cache_dir"] = str(tmp_path / "meso")
+    (tmp_path / "meso").mkdir()
+    (tmp_path / "meso" / "decoding").touch()
+    with pytest.raises(StoreError, match=f"{tmp_path}/meso/decoding.*nothing is computed without a record"):
+        run_analysis(Analysis(**asked))
+
+
 def test_curves_that_fail_are_no_report(subject: SimulatedSubject, folder: Path, tmp_path: Path) -> None:
     asked = plain(subject, pairs=False, cross_session=False, sparseness=False, embed=False, figures={})
     asked["data"] |= {"cache_dir": str(folder / "meso"), "roicat_root": str(tmp_path)}

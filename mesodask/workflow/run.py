@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from mesodask.checked import short_hash
 from mesodask.curves.cost import RunCost
 from mesodask.errors import ClusterError, MesodaskError
 from mesodask.io import alf, cache, fov, roicat, stores
+from mesodask.io.folders import naming_file
 from mesodask.ndc import Progress, silent
 from mesodask.tracking import check_sessions, report_left_out
 from mesodask.workflow.analysis import Analysis, ClusterSettings, DataSettings
@@ -46,7 +47,7 @@ class StageResult:
         The stage.
     value : object
         What its function gave: session datasets, a run store, a list of pairs, the dataset of sparseness, files; None
-        if it failed.
+        if it failed and nothing of it is there.
     stores, files : tuple of pathlib.Path
         Stores that hold it; figures and pages.
     notes : tuple of str
@@ -156,6 +157,8 @@ def run_analysis(
         A setting has a value that is not allowed.
     SessionNotFoundError, TrackingError
         There are no such sessions, or they are of several subjects.
+    StoreError
+        The record cannot be written.
     ClusterError
         The workers cannot be started, or are gone; what was computed is stored.
 
@@ -267,15 +270,16 @@ def _name(analysis: Analysis, infos: list[alf.SessionInfo]) -> str:
 
 def _write(record: Path, text: str) -> None:
     """Write the record, whole or not at all; one that is there as it is stays."""
-    if record.exists() and record.read_text(encoding="utf-8") == text:
-        return
-    record.parent.mkdir(parents=True, exist_ok=True)
-    temporary = stores.partial_of(record)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(record)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming_file(record, "nothing is computed without a record of it"):
+        if record.exists() and record.read_text(encoding="utf-8") == text:
+            return
+        record.parent.mkdir(parents=True, exist_ok=True)
+        temporary = stores.partial_of(record)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(record)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 # one stage after the other --------------------------------------------------------------------------------------
@@ -327,15 +331,18 @@ class _Workers(contextlib.ExitStack):
 def _carried_out(name: str, doing: Doing, workers: _Workers, watch: _Watch, text: str) -> StageResult:
     begun = time.monotonic()
     try:
-        outcome: Outcome = STAGES[name](doing)
-        doing.keep(outcome.value, text)
+        with naming_file(doing.folder, "the stage is not finished"):
+            outcome: Outcome = STAGES[name](doing)
+            doing.keep(outcome.value, text)
     except MesodaskError as error:
         if isinstance(error, ClusterError) or error is workers.error:  # no further stage has any workers
             raise
-        logger.info("%s: %s", name, error)
-        return StageResult(name, computed=watch.worked, seconds=time.monotonic() - begun, error=error)
-    computed, seconds = watch.worked or outcome.computed, time.monotonic() - begun
-    return StageResult(name, outcome.value, outcome.stores, outcome.files, outcome.notes, computed, seconds)
+        outcome = Outcome(None, error=error)
+    if outcome.error is not None:
+        logger.info("%s: %s", name, outcome.error)
+    given = {each.name: getattr(outcome, each.name) for each in fields(Outcome)}
+    given["computed"] |= watch.worked
+    return StageResult(name, **given, seconds=time.monotonic() - begun)
 
 
 def _no_workers() -> "Client":

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from mesodask import session_choice, sessions
 from mesodask.curves.cost import RunCost
 from mesodask.embedding import raster_order
-from mesodask.errors import NothingToDecodeError
+from mesodask.errors import MesodaskError, NothingToDecodeError
 from mesodask.generalization import cross_session
 from mesodask.io import cache
 from mesodask.io.crossstore import CrossSessionStore
+from mesodask.io.folders import naming_file
 from mesodask.io.runstore import RunStore
 from mesodask.ndc import Progress, neuron_dropping_curves
 from mesodask.pairs import pairwise_curves
@@ -39,6 +40,8 @@ class Outcome:
         Whether it was computed, where that is not reported as it goes on.
     notes : tuple of str
         What of it was left out, and why.
+    error : MesodaskError or None
+        Why there is no more of it.
     """
 
     value: Any
@@ -46,6 +49,7 @@ class Outcome:
     files: tuple[Path, ...] = ()
     computed: bool = False
     notes: tuple[str, ...] = ()
+    error: MesodaskError | None = None
 
 
 @dataclass(frozen=True)
@@ -196,13 +200,22 @@ def _figures(doing: Doing) -> Outcome:
     asked = doing.analysis.figures
     assert asked is not None
     folder = asked.folder or Path()
-    folder.mkdir(parents=True, exist_ok=True)
+    with naming_file(folder, "no figure is drawn"):
+        folder.mkdir(parents=True, exist_ok=True)
     drawn: list[Path] = []
+    errors: list[MesodaskError] = []
 
     def draw(name: str, plot: Callable[..., Any], what: Any, **how: Any) -> None:
-        if what is not None:
-            drawn.append(folder / f"{name}.{asked.format}")
-            plot(what, save=drawn[-1], **how)
+        if what is None:
+            return
+        file = folder / f"{name}.{asked.format}"
+        try:
+            with naming_file(file, "the figure is not drawn"):
+                plot(what, save=file, **how)
+        except MesodaskError as error:  # one figure costs no other
+            errors.append(error)
+        else:
+            drawn.append(file)
 
     draw("ndc", plot_ndc, doing.value_of("ndc"))
     draw("k_star", plot_k_star, doing.value_of("ndc"))
@@ -211,7 +224,7 @@ def _figures(doing: Doing) -> Outcome:
     for path in doing.session_stores() if asked.rasters else []:
         if path.exists():
             draw(f"raster_{path.stem}", plot_raster, path, sort=stores.has_group(path, "order"))
-    return Outcome(drawn, files=tuple(drawn))
+    return Outcome(drawn, files=tuple(drawn), notes=tuple(map(str, errors[1:])), error=next(iter(errors), None))
 
 
 def _report(doing: Doing) -> Outcome:
@@ -229,9 +242,10 @@ def _report(doing: Doing) -> Outcome:
         )  # fmt: skip
     if asked.rasters:
         given["sessions"] = [path for path in doing.session_stores() if path.exists()]
-    if asked.path is not None:
-        asked.path.parent.mkdir(parents=True, exist_ok=True)
-    page = write_report(run, asked.path, cross_session=doing.value_of("cross_session"), **given)
+    with naming_file(asked.path or run.path.with_suffix(".html"), "the report is not written"):
+        if asked.path is not None:
+            asked.path.parent.mkdir(parents=True, exist_ok=True)
+        page = write_report(run, asked.path, cross_session=doing.value_of("cross_session"), **given)
     return Outcome(page, files=(page,))
 
 
