@@ -23,6 +23,7 @@ from mesodask.cli import main
 from mesodask.compute import runner
 from mesodask.errors import SettingsError, StoreError, TrackingError
 from mesodask.features import resolve_target
+from mesodask.io import alf
 from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
 from mesodask.workflow import Analysis, AnalysisResult, analysis_cost, read_analysis
@@ -260,6 +261,15 @@ def test_sessions_by_name_and_by_days(subject: SimulatedSubject, folder: Path) -
     by_days = run_analysis(Analysis(data=where | {"to": "2025-01-14"}))
     assert by_name.analysis.data.sessions == by_days.analysis.data.sessions == tuple(subject.eids[:2])
     assert by_name.record == by_days.record
+
+
+def test_a_given_one_is_recorded_in_place_of_that_of_the_file(subject: SimulatedSubject, folder: Path) -> None:
+    where = plain(subject)["data"] | {"cache_dir": folder / "meso", "one": folder / "nowhere"}
+    found = run_analysis(Analysis(data=where), one=alf.connect(subject.one_dir))
+    assert found.analysis.data.one == read_analysis(found.record).data.one == subject.one_dir.resolve()
+    found.record.write_bytes(b"\xff\xfe damaged")
+    again = run_analysis(Analysis(data=where), one=subject.one_dir)
+    assert read_analysis(again.record) == found.analysis
 
 
 # stopped, forecast, overridden -----------------------------------------------------------------------------------

@@ -231,13 +231,13 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
     if asked.mesodask_version not in (None, __version__):
         logger.warning("this analysis was run by mesodask %s; this is %s", asked.mesodask_version, __version__)
     asked = at_places(asked, lambda _section, _name, place: place.expanduser().absolute())
-    data = asked.data
-    one = alf.connect(one if one is not None else data.one)
+    data, given = asked.data, one
+    one = alf.connect(data.one if given is None else given)
     infos = _sessions(data, one)
     folder = cache.cache_folder(data.cache_dir, one).absolute()
-    place = Path(one.cache_dir) if one.mode == "local" else None
+    place = Path(one.cache_dir).absolute() if one.mode == "local" else None
     known = DataSettings(
-        one=data.one or place, cache_dir=folder, roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
+        one=data.one if given is None and data.one else place, cache_dir=folder, roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
         sessions=tuple(info.eid for info in infos), neurons_only=data.neurons_only, neurons=data.neurons,
     )  # fmt: skip
     analysis = asked.model_copy(update={"data": known, "mesodask_version": __version__})
@@ -271,12 +271,13 @@ def _name(analysis: Analysis, infos: list[alf.SessionInfo]) -> str:
 def _write(record: Path, text: str) -> None:
     """Write the record, whole or not at all; one that is there as it is stays."""
     with naming_file(record, "nothing is computed without a record of it"):
-        if record.exists() and record.read_text(encoding="utf-8") == text:
+        content = text.encode()
+        if record.exists() and record.read_bytes() == content:  # a damaged one need not be text
             return
         record.parent.mkdir(parents=True, exist_ok=True)
         temporary = stores.partial_of(record)
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content)
             temporary.replace(record)
         finally:
             temporary.unlink(missing_ok=True)
