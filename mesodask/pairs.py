@@ -144,8 +144,8 @@ def pairwise_curves(
         ready = [run for run, reason in zip(runs, reasons, strict=True) if run is not None and not reason]
         try:
             engine.compute(ready, client, report)
-        except TasksFailedError:
-            _results(matched, runs, reasons)  # what there is is drawn all the same
+        except TasksFailedError as error:
+            error.result = _results(matched, runs, reasons)  # what there is is drawn all the same
             raise
     return _results(matched, runs, reasons)
 

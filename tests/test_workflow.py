@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client
+from runs import fail_for_a_session
 
 from mesodask import (
     cross_session,
@@ -20,8 +21,9 @@ from mesodask import (
     trial_features,
 )
 from mesodask.cli import main
+from mesodask.cli.run import in_words
 from mesodask.compute import runner
-from mesodask.errors import SettingsError, StoreError, TrackingError
+from mesodask.errors import SettingsError, StoreError, TasksFailedError, TrackingError
 from mesodask.features import resolve_target
 from mesodask.io import alf
 from mesodask.io.runstore import RunStore
@@ -155,8 +157,10 @@ def test_the_record_says_everything(done: AnalysisResult, subject: SimulatedSubj
     text = done.record.read_text()
     assert f"{subject.eids[0]}  # SP072/2025-01-13/001" in text
     assert "cv_splits: 5" in text
-    for stage in ("ndc", "cross_session"):  # so that a run can be run again, too
-        assert read_analysis(done.stages[stage].stores[0]) == found
+    runs = [store for stage in ("ndc", "pairs", "cross_session") for store in done.stages[stage].stores]
+    assert len(runs) == 1 + 2 + 1
+    for run in runs:  # so that it can be run again, too
+        assert read_analysis(run) == found
 
 
 # what cannot be run ----------------------------------------------------------------------------------------------
@@ -226,6 +230,28 @@ def test_a_file_that_cannot_be_written_costs_only_its_stage(done: AnalysisResult
         run_analysis(Analysis(**asked))
 
 
+def test_of_curves_whose_tasks_fail_there_is_drawn_what_there_is(
+    subject: SimulatedSubject, folder: Path, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = plain(subject, embed=False, cross_session=False, sparseness=False)
+    asked["data"] |= {"cache_dir": str(folder / "meso")}
+    asked["ndc"] = {"ks": (4,), "R": 2, "n_label_shuffles": 3, "cv_splits": 3}
+    asked |= {"figures": {"folder": str(tmp_path)}, "report": {"path": str(tmp_path / "page.html")}}
+    fail_for_a_session(monkeypatch, subject.eids[0])
+    found = run_analysis(Analysis(**asked), client=client)
+    assert [(stage.name, type(stage.error)) for stage in found.failed] == [
+        ("ndc", TasksFailedError), ("pairs", TasksFailedError)
+    ]  # fmt: skip
+    assert found.stages["ndc"].value.scores("choice")["status"].values.tolist() == ["partial", "done", "done"]
+    assert [bool(pair.reason) for pair in found.stages["pairs"].value] == [True, False]
+    assert [path.name for path in found.stages["figures"].files] == ["ndc.png", "k_star.png"]
+    assert (tmp_path / "page.html").exists()
+    runs = [*found.stages["ndc"].stores, *found.stages["pairs"].stores]
+    assert [read_analysis(run) for run in runs] == [found.analysis] * 3
+    told = in_words(found)
+    assert re.search(rf"^ndc           failed in .* s\n  {re.escape(str(runs[0]))}\n  \d+ tasks failed", told, re.M)
+
+
 def test_curves_that_fail_are_no_report(subject: SimulatedSubject, folder: Path, tmp_path: Path) -> None:
     asked = plain(subject, pairs=False, cross_session=False, sparseness=False, embed=False, figures={})
     asked["data"] |= {"cache_dir": str(folder / "meso"), "roicat_root": str(tmp_path)}
@@ -290,6 +316,8 @@ def test_after_ctrl_c_the_record_goes_on(
     with pytest.raises(KeyboardInterrupt) as caught:
         run_analysis(analysis, client=client, progress=stop)
     note = next(note for note in caught.value.__notes__ if note.startswith("record"))
+    run = next(note for note in caught.value.__notes__ if note.startswith("run"))
+    assert read_analysis(run.removeprefix("run").strip()) == read_analysis(note.removeprefix("record").strip())
     n_before = len(submitted)
     found = run_analysis(note.removeprefix("record").strip(), client=client)
     assert found.computed

@@ -114,7 +114,7 @@ def carry_out(
     TasksFailedError
         Some tasks failed for good; all other scores are stored.
     """
-    with run.store.writing():
+    with run.store.writing(), driver.leaving(run.store):
         driver.prepare(run, rerun=rerun, report=report)
         with driver.workers(client) as give_client:
             fits = Plan(list(_model_shares(run)), report)

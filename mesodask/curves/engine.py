@@ -143,7 +143,7 @@ class Share(driver.Share):
 
 def carry_out(run: Run, client: "Client | Workers | None", *, rerun: bool, report: Progress) -> RunStore:
     """Prepare and compute one run, under its lock."""
-    with run.store.writing():
+    with run.store.writing(), driver.leaving(run.store):
         prepare(run, rerun=rerun, report=report)
         compute([run], client, report)
     return run.store

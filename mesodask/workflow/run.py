@@ -18,9 +18,10 @@ from mesodask.errors import ClusterError, MesodaskError
 from mesodask.io import alf, cache, fov, roicat, stores
 from mesodask.io.folders import naming_file
 from mesodask.ndc import Progress, silent
+from mesodask.runs.driver import noting
 from mesodask.tracking import check_sessions, report_left_out
 from mesodask.workflow.analysis import Analysis, ClusterSettings, DataSettings
-from mesodask.workflow.file import HEADER, PLACES, analysis_text, at_places, read_analysis
+from mesodask.workflow.file import ATTRIBUTE, HEADER, PLACES, analysis_text, at_places, read_analysis
 from mesodask.workflow.stages import STAGES, Doing, Outcome, cost_of_stage
 
 if TYPE_CHECKING:
@@ -128,8 +129,9 @@ def run_analysis(
     """Carry out a whole analysis, from ALF files to a report.
 
     Stages are run one after the other: ``embed, ndc, pairs, cross_session, sparseness, figures, report``, as far as the
-    analysis has them. One that fails costs no other. What was run is written, before anything is computed, into
-    ``decoding/<name>.analysis.yaml``, and kept in the run stores, too; run from there, it finds the same runs.
+    analysis has them. One that fails costs no other, and what there is of it is drawn. What was run is written, before
+    anything is computed, into ``decoding/<name>.analysis.yaml``, and kept in the run stores, too; run from there, it
+    finds the same runs.
 
     Parameters
     ----------
@@ -173,12 +175,12 @@ def run_analysis(
     result = AnalysisResult(work.analysis, work.record)
     _write(work.record, work.text)
     try:
-        with _Workers(client, asked.cluster, announce or _nobody) as workers:
+        with _Workers(client, asked.cluster, announce or _nobody) as workers, noting(**{ATTRIBUTE: work.text}):
             elsewhere = client is not None or asked.cluster is not None
             for name in asked.wanted:
                 watch = _Watch(name, progress or silent)
                 doing = Doing(work.analysis, work.one, work.folder, workers, elsewhere, rerun, watch, result.stages)
-                result.stages[name] = _carried_out(name, doing, workers, watch, work.text)
+                result.stages[name] = _carried_out(name, doing, workers, watch)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"record   {work.record}")
         raise
@@ -237,7 +239,8 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
     folder = cache.cache_folder(data.cache_dir, one).absolute()
     place = Path(one.cache_dir).absolute() if one.mode == "local" else None
     known = DataSettings(
-        one=data.one if given is None and data.one else place, cache_dir=folder, roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
+        one=data.one if given is None and data.one else place, cache_dir=folder,
+        roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
         sessions=tuple(info.eid for info in infos), neurons_only=data.neurons_only, neurons=data.neurons,
     )  # fmt: skip
     analysis = asked.model_copy(update={"data": known, "mesodask_version": __version__})
@@ -329,12 +332,11 @@ class _Workers(contextlib.ExitStack):
         return self._client
 
 
-def _carried_out(name: str, doing: Doing, workers: _Workers, watch: _Watch, text: str) -> StageResult:
+def _carried_out(name: str, doing: Doing, workers: _Workers, watch: _Watch) -> StageResult:
     begun = time.monotonic()
     try:
         with naming_file(doing.folder, "the stage is not finished"):
             outcome: Outcome = STAGES[name](doing)
-            doing.keep(outcome.value, text)
     except MesodaskError as error:
         if isinstance(error, ClusterError) or error is workers.error:  # no further stage has any workers
             raise

@@ -3,27 +3,26 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesodask import session_choice, sessions
 from mesodask.curves.cost import RunCost
 from mesodask.embedding import raster_order
-from mesodask.errors import MesodaskError, NothingToDecodeError
+from mesodask.errors import MesodaskError, NothingToDecodeError, SessionsFailedError, TasksFailedError
 from mesodask.generalization import cross_session
 from mesodask.io import cache
-from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.folders import naming_file
-from mesodask.io.runstore import RunStore
 from mesodask.ndc import Progress, neuron_dropping_curves
 from mesodask.pairs import pairwise_curves
 from mesodask.population_sparseness import sparseness
 from mesodask.settings import CrossSessionSettings, NdcSettings
 from mesodask.tracking import tracking_table
 from mesodask.workflow.analysis import Analysis, settings_of_run
-from mesodask.workflow.file import ATTRIBUTE
 
 if TYPE_CHECKING:
     from distributed import Client
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,15 +112,19 @@ class Doing:
         return [cache.session_store(self.folder, eid) for eid in self.eids]
 
     def value_of(self, stage: str) -> Any:
-        """Give what a stage before has given; None if it has failed, or was not asked for."""
+        """Give what a stage before has given; None if that is nothing, or it was not asked for."""
         result = self.results.get(stage)
         return None if result is None else result.value
 
-    def keep(self, value: Any, text: str) -> None:
-        """Keep the record in a run's store, so that the run can be done again from it."""
-        if isinstance(value, (RunStore, CrossSessionStore)) and value.attrs.get(ATTRIBUTE) != text:
-            with value.writing():
-                value.update_attributes({ATTRIBUTE: text})
+
+def _in_spite_of_failures(compute: Callable[[], T]) -> tuple[T, MesodaskError | None]:
+    """Give what a function gives; where a part of it has failed for good, all else, and why there is no more."""
+    try:
+        return compute(), None
+    except (TasksFailedError, SessionsFailedError) as error:
+        if error.result is None:
+            raise
+        return error.result, error
 
 
 def _embed(doing: Doing) -> Outcome:
@@ -141,8 +144,11 @@ def _embed(doing: Doing) -> Outcome:
 
 def _ndc(doing: Doing) -> Outcome:
     assert doing.analysis.ndc is not None
-    run = neuron_dropping_curves(doing.eids, settings=doing.analysis.ndc, **doing.matched, **doing.work)
-    return Outcome(run, (run.path,))
+    settings = doing.analysis.ndc
+    run, error = _in_spite_of_failures(
+        lambda: neuron_dropping_curves(doing.eids, settings=settings, **doing.matched, **doing.work)
+    )
+    return Outcome(run, (run.path,), error=error)
 
 
 def _pairs_arguments(doing: Doing) -> dict[str, Any]:
@@ -153,11 +159,11 @@ def _pairs_arguments(doing: Doing) -> dict[str, Any]:
 
 
 def _pairs(doing: Doing) -> Outcome:
-    found = pairwise_curves(doing.eids, **_pairs_arguments(doing), **doing.work)
+    found, error = _in_spite_of_failures(lambda: pairwise_curves(doing.eids, **_pairs_arguments(doing), **doing.work))
     skipped = tuple(f"{' and '.join(pair.dates)}: {pair.reason}" for pair in found if pair.reason)
     runs = tuple(pair.run.path for pair in found if pair.run is not None)
     figures = tuple(pair.figure for pair in found if pair.figure is not None)
-    return Outcome(found, runs, figures, notes=skipped)
+    return Outcome(found, runs, figures, notes=skipped, error=error)
 
 
 def _series(doing: Doing) -> list[str]:
@@ -178,18 +184,16 @@ def _cross_arguments(doing: Doing) -> dict[str, Any]:
 
 
 def _cross_session(doing: Doing) -> Outcome:
-    run = cross_session(_series(doing), **_cross_arguments(doing), **doing.work)
-    return Outcome(run, (run.path,))
+    run, error = _in_spite_of_failures(lambda: cross_session(_series(doing), **_cross_arguments(doing), **doing.work))
+    return Outcome(run, (run.path,), error=error)
 
 
 def _sparseness(doing: Doing) -> Outcome:
     asked = doing.analysis.sparseness
     assert asked is not None
-    found = sparseness(
-        doing.eids, one=doing.one, cache_dir=doing.folder, scale=asked.scale, sampling=asked.sampling,
-        **doing.narrowing, **doing.work,
-    )  # fmt: skip
-    return Outcome(found, tuple(map(Path, found.attrs["stores"])))
+    how: dict[str, Any] = {"scale": asked.scale, "sampling": asked.sampling} | doing.narrowing | doing.work
+    found, error = _in_spite_of_failures(lambda: sparseness(doing.eids, one=doing.one, cache_dir=doing.folder, **how))
+    return Outcome(found, tuple(map(Path, found.attrs["stores"])), error=error)
 
 
 def _figures(doing: Doing) -> Outcome:
