@@ -16,7 +16,7 @@ from mesodask.curves.cost import RunCost
 from mesodask.curves.engine import Progress, carry_out
 from mesodask.curves.populations import population_run
 from mesodask.curves.sessions import Analysis, Matching, chosen_sessions, session_run
-from mesodask.errors import SettingsError
+from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.runs.driver import Workers
@@ -192,3 +192,14 @@ def embed_all(
         progress=lambda done, total: report("sessions", done, total),
     )
     return paths
+
+
+def embed_each(
+    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
+) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
+    """Build session stores as :func:`embed_all`: paths of those that are there, and what is wrong with the others."""
+    try:
+        return embed_all(eids, one, folder, client, report), {}
+    except SessionsFailedError as error:
+        built = [info.eid for info in chosen_sessions(eids, one) if info.eid not in error.errors]
+        return (embed_all(built, one, folder, client, silent) if built else {}), error.errors

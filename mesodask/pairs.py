@@ -17,14 +17,13 @@ from mesodask.curves.sessions import Analysis, Matching, check_masks, chosen_ses
 from mesodask.errors import (
     MesodaskError,
     NothingToDecodeError,
-    SessionsFailedError,
     SettingsError,
     TasksFailedError,
     TrackingError,
 )
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.ndc import embed_all, silent
+from mesodask.ndc import embed_each, silent
 from mesodask.runs.driver import Workers
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
@@ -137,7 +136,7 @@ def pairwise_curves(
         return _cost(matched, one, folder, analysis, rerun)
     report = progress or silent
     eids = list(dict.fromkeys(eid for pair in matched for eid in pair["session"].values.tolist()))
-    paths, broken = _embed(eids, one, folder, client, report)
+    paths, broken = embed_each(eids, one, folder, client, report)
     results = cache.pairs_folder(folder, matched[0].attrs["subject"]) / "res"
     with ExitStack() as locks:
         runs, reasons = _prepare(matched, paths, broken, results, analysis, rerun, report, locks)
@@ -148,17 +147,6 @@ def pairwise_curves(
             error.result = _results(matched, runs, reasons)  # what there is is drawn all the same
             raise
     return _results(matched, runs, reasons)
-
-
-def _embed(
-    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
-) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
-    """Build the session stores: their paths, and of those that cannot be built or opened what is wrong with them."""
-    try:
-        return embed_all(eids, one, folder, client, report), {}
-    except SessionsFailedError as error:
-        built = [eid for eid in eids if eid not in error.errors]
-        return (embed_all(built, one, folder, client, silent) if built else {}), error.errors
 
 
 def _prepare(

@@ -191,10 +191,10 @@ def test_a_stage_that_cannot_be_run_costs_no_other(
 
 def test_without_a_stage_that_embeds_the_others_do(copy: SimulatedSubject, client: Client) -> None:
     """On an empty cache; a session whose files are damaged costs only what is asked of it."""
-    asked = plain(copy, embed=False, cross_session=False, sparseness=False, figures=False, report=False)
+    asked = plain(copy, embed=False, cross_session=False, figures=False, report=False)
     asked["ndc"] = {"ks": (4,), "R": 1, "n_label_shuffles": 0}
     asked["data"] |= {"to": "2025-01-13"}
-    assert run_analysis(Analysis(**asked | {"pairs": False}), client=client).failed == []
+    assert run_analysis(Analysis(**asked | {"pairs": False, "sparseness": False}), client=client).failed == []
     del asked["data"]["to"]
     damaged = next(copy.session_folder(copy.eids[2]).glob("alf/FOV_00/mpci.ROIActivityDeconvolved.npy"))
     damaged.write_bytes(damaged.read_bytes()[:-1000])
@@ -202,6 +202,8 @@ def test_without_a_stage_that_embeds_the_others_do(copy: SimulatedSubject, clien
     assert damaged.name in str(found["ndc"].error)
     assert found["pairs"].error is None
     assert [pair.run is not None for pair in found["pairs"].value] == [True, False]
+    assert damaged.name in str(found["sparseness"].error)
+    assert found["sparseness"].value["session"].values.tolist() == list(copy.eids[:2])
 
 
 def test_a_file_that_cannot_be_written_costs_only_its_stage(done: AnalysisResult, folder: Path, tmp_path: Path) -> None:
