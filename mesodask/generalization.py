@@ -141,9 +141,9 @@ def _cost(
 ) -> RunCost:
     infos = chosen_sessions(tracked["session"].values.tolist(), one)
     paths = {info.eid: cache.session_store(folder, info.eid) for info in infos}
-    known = not rerun and all(path.exists() for path in paths.values())
-    store = _run(tracked, paths, folder, analysis).store if known else None
-    return cost_of_cross_session(infos, one, folder, tracked.sizes["neuron"], analysis, store)
+    n_missing = sum(not path.exists() for path in paths.values())
+    store = None if rerun or n_missing else _run(tracked, paths, folder, analysis).store
+    return cost_of_cross_session(infos, one, folder, tracked.sizes["neuron"], analysis, store, n_missing)
 
 
 def _analysis(settings: CrossSessionSettings, trial_mask: TrialMask, decoder: Any) -> Analysis[CrossSessionSettings]:
