@@ -5,6 +5,7 @@ Every message says which file, session or setting is meant, what was found, what
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class MesodaskError(Exception):
@@ -14,9 +15,12 @@ class MesodaskError(Exception):
     ----------
     exit_status : int
         What the command line ends with: 2 for wrong usage or input, 1 for work that failed.
+    result : object
+        What there is all the same, as the function would have given it; None if that is nothing.
     """
 
     exit_status = 2
+    result: Any = None
 
 
 class SettingsError(MesodaskError, ValueError):
@@ -90,7 +94,7 @@ class TrackingError(MesodaskError, ValueError):
 
 
 class StoreError(MesodaskError, RuntimeError):
-    """A Zarr store on disk is damaged, incomplete, or was made from something else."""
+    """A Zarr store on disk is damaged, incomplete or made from something else, or a file cannot be written."""
 
 
 class LockedError(StoreError):

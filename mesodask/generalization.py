@@ -20,7 +20,7 @@ from mesodask.errors import SettingsError, TrackingError
 from mesodask.io import alf, cache
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.ndc import embed_all, silent
-from mesodask.runs.driver import Progress, checked_identity
+from mesodask.runs.driver import Progress, Workers, checked_identity
 from mesodask.selection import Narrowing
 from mesodask.settings import MIN_DIMENSIONS, CrossSessionSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -47,7 +47,7 @@ def cross_session(
     neurons_only: bool = True,
     neurons: Narrowing = None,
     trial_mask: TrialMask = None,
-    client: "Client | None" = None,
+    client: "Client | Workers | None" = None,
     rerun: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -116,7 +116,7 @@ def cross_session(
     narrowing = {"roicat_root": roicat_root, "neurons_only": neurons_only, "neurons": neurons}
     if isinstance(subject, str):
         check_masks(trial_mask, one, "a subject")
-    tracked = _tracked(subject, one, analysis.settings, min_trials, narrowing)
+    tracked = _tracked(subject, one, folder, analysis.settings, min_trials, narrowing)
     eids = tracked["session"].values.tolist()
     analysis = analysis.of_sessions(eids) if isinstance(subject, str) else analysis
     if dry_run:
@@ -141,9 +141,9 @@ def _cost(
 ) -> RunCost:
     infos = chosen_sessions(tracked["session"].values.tolist(), one)
     paths = {info.eid: cache.session_store(folder, info.eid) for info in infos}
-    known = not rerun and all(path.exists() for path in paths.values())
-    store = _run(tracked, paths, folder, analysis).store if known else None
-    return cost_of_cross_session(infos, one, tracked.sizes["neuron"], analysis, store)
+    n_missing = sum(not path.exists() for path in paths.values())
+    store = None if rerun or n_missing else _run(tracked, paths, folder, analysis).store
+    return cost_of_cross_session(infos, one, folder, tracked.sizes["neuron"], analysis, store, n_missing)
 
 
 def _analysis(settings: CrossSessionSettings, trial_mask: TrialMask, decoder: Any) -> Analysis[CrossSessionSettings]:
@@ -165,7 +165,12 @@ def _analysis(settings: CrossSessionSettings, trial_mask: TrialMask, decoder: An
 
 
 def _tracked(
-    subject: str | Sequence[str], one: Any, settings: CrossSessionSettings, min_trials: int, narrowing: dict[str, Any]
+    subject: str | Sequence[str],
+    one: Any,
+    folder: Path,
+    settings: CrossSessionSettings,
+    min_trials: int,
+    narrowing: dict[str, Any],
 ) -> xr.Dataset:
     """Choose the sessions, and match their neurons.
 
@@ -179,7 +184,13 @@ def _tracked(
     fewest, min_shared = settings.min_sessions, settings.min_k_shared
     if isinstance(subject, str):
         eids = session_choice.longest_series(
-            subject, one=one, min_sessions=fewest, min_shared=min_shared, min_trials=min_trials, **narrowing
+            subject,
+            one=one,
+            cache_dir=folder,
+            min_sessions=fewest,
+            min_shared=min_shared,
+            min_trials=min_trials,
+            **narrowing,
         )
     else:
         eids = [info.eid for info in chosen_sessions(subject, one)]
@@ -190,7 +201,9 @@ def _tracked(
     if n_shared < min_shared:
         best = ""
         if len(eids) > fewest:
-            found = session_choice.best_session_subsets(eids, one=one, sizes=[fewest], min_trials=0, **narrowing)
+            found = session_choice.best_session_subsets(
+                eids, one=one, cache_dir=folder, sizes=[fewest], min_trials=0, **narrowing
+            )
             best = f"; {session_choice.best_in_words(found, fewest)}"
         dates = ", ".join(tracked["date"].values)
         raise TrackingError(

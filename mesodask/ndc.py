@@ -16,9 +16,10 @@ from mesodask.curves.cost import RunCost
 from mesodask.curves.engine import Progress, carry_out
 from mesodask.curves.populations import population_run
 from mesodask.curves.sessions import Analysis, Matching, chosen_sessions, session_run
-from mesodask.errors import SettingsError
+from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
+from mesodask.runs.driver import Workers
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -44,7 +45,7 @@ def neuron_dropping_curves(
     neurons_only: bool = True,
     neurons: Narrowing = None,
     trial_mask: TrialMask = None,
-    client: "Client | None" = None,
+    client: "Client | Workers | None" = None,
     rerun: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -84,8 +85,9 @@ def neuron_dropping_curves(
         of eid to any of these (see :func:`mesodask.selection.masks`).
     trial_mask : numpy.ndarray, (n_trials,) bool, or mapping of eid to such, optional
         Trials of the session that may be used; sessions that a mapping does not name keep all.
-    client : distributed.Client, optional
-        Where to compute; by default workers are started on this machine, and stopped at the end.
+    client : distributed.Client or callable() -> distributed.Client, optional
+        Where to compute; by default workers are started on this machine, and stopped at the end. A callable is asked
+        for its client only if there is something to compute.
     rerun : bool
         Forget the stored scores of these targets and compute them anew.
     dry_run : bool
@@ -166,9 +168,11 @@ def _refuse_with_features(**given: Any) -> None:
 
 
 def embed_all(
-    eids: Sequence[str], one: Any, folder: Path, client: "Client | None", report: Progress
+    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
 ) -> dict[str, Path]:
     """Build the session stores that are not there yet, and give all paths, in the order of (date, number).
+
+    Where a client is a callable, it is asked only if a store is missing: its workers may be yet to be started.
 
     Raises
     ------
@@ -176,6 +180,9 @@ def embed_all(
         Some of several cannot be built or opened.
     """
     infos = chosen_sessions(eids, one)
+    paths = {info.eid: cache.session_store(folder, info.eid) for info in infos}
+    if callable(client):
+        client = None if all(path.exists() for path in paths.values()) else client()
     sessions.load_or_embed(
         [info.eid for info in infos],
         one=one,
@@ -184,4 +191,15 @@ def embed_all(
         client=client,
         progress=lambda done, total: report("sessions", done, total),
     )
-    return {info.eid: cache.session_store(folder, info.eid) for info in infos}
+    return paths
+
+
+def embed_each(
+    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
+) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
+    """Build session stores as :func:`embed_all`: paths of those that are there, and what is wrong with the others."""
+    try:
+        return embed_all(eids, one, folder, client, report), {}
+    except SessionsFailedError as error:
+        built = [info.eid for info in chosen_sessions(eids, one) if info.eid not in error.errors]
+        return (embed_all(built, one, folder, client, silent) if built else {}), error.errors

@@ -17,14 +17,14 @@ from mesodask.curves.sessions import Analysis, Matching, check_masks, chosen_ses
 from mesodask.errors import (
     MesodaskError,
     NothingToDecodeError,
-    SessionsFailedError,
     SettingsError,
     TasksFailedError,
     TrackingError,
 )
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.ndc import embed_all, silent
+from mesodask.ndc import embed_each, silent
+from mesodask.runs.driver import Workers
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -78,7 +78,7 @@ def pairwise_curves(
     neurons_only: bool = True,
     neurons: Narrowing = None,
     trial_mask: TrialMask = None,
-    client: "Client | None" = None,
+    client: "Client | Workers | None" = None,
     rerun: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -127,7 +127,7 @@ def pairwise_curves(
     folder = cache.cache_folder(cache_dir, one)
     min_shared = min(analysis.settings.ks) if min_shared is None else min_shared
     matched = session_choice.consecutive_pairs(
-        subject, one=one, roicat_root=roicat_root, min_trials=min_trials, min_shared=min_shared,
+        subject, one=one, cache_dir=folder, roicat_root=roicat_root, min_trials=min_trials, min_shared=min_shared,
         neurons_only=neurons_only, neurons=neurons,
     )  # fmt: skip
     if not matched:
@@ -136,28 +136,17 @@ def pairwise_curves(
         return _cost(matched, one, folder, analysis, rerun)
     report = progress or silent
     eids = list(dict.fromkeys(eid for pair in matched for eid in pair["session"].values.tolist()))
-    paths, broken = _embed(eids, one, folder, client, report)
+    paths, broken = embed_each(eids, one, folder, client, report)
     results = cache.pairs_folder(folder, matched[0].attrs["subject"]) / "res"
     with ExitStack() as locks:
         runs, reasons = _prepare(matched, paths, broken, results, analysis, rerun, report, locks)
         ready = [run for run, reason in zip(runs, reasons, strict=True) if run is not None and not reason]
         try:
             engine.compute(ready, client, report)
-        except TasksFailedError:
-            _results(matched, runs, reasons)  # what there is is drawn all the same
+        except TasksFailedError as error:
+            error.result = _results(matched, runs, reasons)  # what there is is drawn all the same
             raise
     return _results(matched, runs, reasons)
-
-
-def _embed(
-    eids: Sequence[str], one: Any, folder: Path, client: "Client | None", report: Progress
-) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
-    """Build the session stores: their paths, and of those that cannot be built or opened what is wrong with them."""
-    try:
-        return embed_all(eids, one, folder, client, report), {}
-    except SessionsFailedError as error:
-        built = [eid for eid in eids if eid not in error.errors]
-        return (embed_all(built, one, folder, client, silent) if built else {}), error.errors
 
 
 def _prepare(

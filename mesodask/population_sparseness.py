@@ -7,7 +7,7 @@ each trial, adds up; so no task and no driver ever holds the activity of a sessi
 import hashlib
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,11 @@ from mesodask import schema, selection, sessions
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, StoreError, TasksFailedError
 from mesodask.event_windows import WINDOWS
 from mesodask.io import alf, cache, stores
-from mesodask.ndc import Progress, embed_all, silent
+from mesodask.io.folders import naming_file
+from mesodask.ndc import Progress, embed_each, silent
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import Sampling
-from mesodask.runs.driver import workers
+from mesodask.runs.driver import Workers, workers
 from mesodask.settings import short_hash
 from mesodask.sparseness_parts import Part, Timing, compute_part, timing_of
 
@@ -48,7 +49,7 @@ def sparseness(
     scale: bool = True,
     sampling: Sampling = "hold",
     rerun: bool = False,
-    client: "Client | None" = None,
+    client: "Client | Workers | None" = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Compute the population sparseness of sessions, by event window (:mod:`mesodask.event_windows`) and by trial.
@@ -80,8 +81,9 @@ def sparseness(
         How windows are read, see :func:`mesodask.trial_features`.
     rerun : bool
         Compute again what is stored.
-    client : distributed.Client, optional
-        Its workers compute; by default some are started on this machine, if anything is missing.
+    client : distributed.Client or callable() -> distributed.Client, optional
+        Its workers compute; by default some are started on this machine, if anything is missing. A callable is asked
+        for its client only then.
     progress : callable(stage, done, total), optional
         Called as the work goes on.
 
@@ -102,8 +104,11 @@ def sparseness(
         A session has no trials, or they lack a column.
     TasksFailedError
         The tasks of a session failed.
+    StoreError
+        The store of a session is damaged, or what was computed cannot be written.
     SessionsFailedError
-        Of several sessions some failed, in one of these ways; the others are stored.
+        Of several sessions some failed, in one of these ways or since they cannot be embedded; the others are stored,
+        and are the error's ``result``.
     """
     eids = [eids] if isinstance(eids, str) else list(eids)
     if sampling not in ("hold", "frames"):
@@ -111,24 +116,55 @@ def sparseness(
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     report = progress or silent
-    opened = {eid: sessions.open_session(path) for eid, path in embed_all(eids, one, folder, client, report).items()}
-    chosen = _chosen_rows(opened, neurons_only, neurons)
+    paths, errors = embed_each(eids, one, folder, client, report)
+    opened = _opened(paths, errors)
+    if not opened:
+        raise _failure(errors, len(eids), None)
+    chosen = _chosen_rows(opened, errors, neurons_only, neurons)
     jobs = [
         _Job(session, chosen[eid], scale, sampling, cache.sparseness_folder(folder)) for eid, session in opened.items()
     ]
     missing = [job for job in jobs if rerun or not job.is_stored()]
     if missing:
-        _compute(missing, client, report)
-    results = [stores.open_group(job.path, schema=schema.SPARSENESS).load() for job in jobs]
-    return together(results).assign_attrs(stores=[str(job.path) for job in jobs])
+        errors |= _compute(missing, client, report)
+    whole = [job for job in jobs if job.eid not in errors]
+    if errors:
+        raise _failure(errors, len(eids), _read(whole) if whole else None)
+    return _read(whole)
+
+
+def _failure(errors: dict[str, MesodaskError], n_sessions: int, result: xr.Dataset | None) -> MesodaskError:
+    """Put together why sessions failed, with the result of the others."""
+    error = SessionsFailedError(errors, n_sessions) if n_sessions > 1 else next(iter(errors.values()))
+    error.result = result
+    return error
+
+
+def _opened(paths: Mapping[str, Path], errors: dict[str, MesodaskError]) -> dict[str, xr.Dataset]:
+    """Open sessions, and try what chooses their neurons; what is wrong with one is noted in `errors`."""
+    opened = {}
+    for eid, path in paths.items():
+        try:
+            session = sessions.open_session(path)
+            for name in {"is_neuron", "region"} & set(session.variables):
+                sessions.values(session, str(name))
+            opened[eid] = session
+        except StoreError as error:
+            errors[eid] = error
+    return opened
 
 
 def _chosen_rows(
-    opened: Mapping[str, xr.Dataset], neurons_only: bool, neurons: selection.Narrowing
+    opened: Mapping[str, xr.Dataset], failed: Collection[str], neurons_only: bool, neurons: selection.Narrowing
 ) -> dict[str, np.ndarray]:
-    """Rows of each session that take part."""
-    n_rois = {eid: session.sizes["roi"] for eid, session in opened.items()}
-    narrowed = selection.masks(neurons, n_rois, lambda eid: sessions.values(opened[eid], "region"))
+    """Rows of each session that take part; those that have failed may be narrowed, too."""
+    n_rois = dict.fromkeys(failed, 0) | {eid: session.sizes["roi"] for eid, session in opened.items()}
+    if isinstance(neurons, Mapping):
+        neurons = {eid: choice for eid, choice in neurons.items() if eid not in failed}
+    none = np.zeros(0, dtype=object)
+    narrowed = selection.masks(
+        neurons, n_rois, lambda eid: sessions.values(opened[eid], "region") if eid in opened else none
+    )
     rows = {}
     for eid, session in opened.items():
         mask = narrowed.get(eid, np.ones(n_rois[eid], dtype=bool))
@@ -218,17 +254,23 @@ class _Job:
 # all of them --------------------------------------------------------------------------------------------------
 
 
-def _compute(jobs: Sequence[_Job], client: "Client | None", report: Progress) -> None:
-    """Compute sessions as one plan on one cluster; each is stored when the last of its parts is there."""
+def _read(jobs: Sequence[_Job]) -> xr.Dataset:
+    """Read what is stored of sessions."""
+    results = [stores.open_group(job.path, schema=schema.SPARSENESS).load() for job in jobs]
+    return together(results).assign_attrs(stores=[str(job.path) for job in jobs])
+
+
+def _compute(jobs: Sequence[_Job], client: "Client | Workers | None", report: Progress) -> dict[str, MesodaskError]:
+    """Compute sessions as one plan on one cluster; each is stored when the last of its parts is there.
+
+    Why some could not be is given, by eid.
+    """
     from mesodask.compute import runner
 
     plan = _Plan(jobs, report)
     with workers(client) as give_client:
         runner.run_tasks(give_client(), plan.tasks(), plan.on_result, on_failure=plan.on_failure)
-    if plan.errors and len(jobs) == 1:
-        raise next(iter(plan.errors.values()))
-    if plan.errors:
-        raise SessionsFailedError(plan.errors, len(jobs))
+    return plan.errors
 
 
 class _Plan:
@@ -255,6 +297,8 @@ class _Plan:
                 self.errors[eid] = error
                 continue
             for start in self._starts[eid]:
+                if eid in self.errors:  # one of its blocks has failed
+                    break
                 rows = job.rows[start : start + NEURONS_A_TASK]
                 # a result that is computed again is other work
                 key = f"sparseness-{job.path.stem}-{start}-{secrets.token_hex(4)}"
@@ -264,16 +308,24 @@ class _Plan:
     def on_result(self, task: "Task", part: Part) -> None:
         """Keep a part; the last one of a session completes it."""
         eid = task.label["eid"]
-        self._parts[eid][task.label["start"]] = part
         self._n_done += 1
         self._report("sparseness", self._n_done, self._n_parts)
+        if eid in self.errors:
+            return
+        self._parts[eid][task.label["start"]] = part
         if len(self._parts[eid]) == len(self._starts[eid]):
-            parts = self._parts.pop(eid)
-            self._jobs[eid].store(self._timings.pop(eid), [parts[start] for start in self._starts[eid]])
+            parts, job = self._parts.pop(eid), self._jobs[eid]
+            try:
+                with naming_file(job.path, "it is not stored"):
+                    job.store(self._timings.pop(eid), [parts[start] for start in self._starts[eid]])
+            except StoreError as error:
+                self.errors[eid] = error
 
     def on_failure(self, failure: "Failure") -> None:
         """Note why a session cannot be whole."""
-        self.errors[failure.task.label["eid"]] = TasksFailedError(failure.error)
+        eid = failure.task.label["eid"]
+        self.errors[eid] = TasksFailedError(failure.error)
+        self._parts.pop(eid, None)
 
 
 def together(results: Sequence[xr.Dataset]) -> xr.Dataset:

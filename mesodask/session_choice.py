@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from mesodask import schema, selection
+from mesodask import schema, selection, sessions
 from mesodask.errors import DataError, SettingsError, TrackingError
-from mesodask.io import alf, behavior
+from mesodask.io import alf, behavior, cache
 from mesodask.numerics import subsets
 from mesodask.settings import MIN_TRIALS
 from mesodask.tracking import (
@@ -53,6 +53,7 @@ def best_session_subsets(
     subject: str | Sequence[str],
     *,
     one: Any = None,
+    cache_dir: str | Path | None = None,
     roicat_root: str | Path | None = None,
     sizes: Sequence[int] | None = None,
     min_trials: int = MIN_TRIALS,
@@ -72,6 +73,9 @@ def best_session_subsets(
         A subject, for all its sessions in which ROIs were found, or eids to choose from.
     one, roicat_root, neurons_only, neurons
         As for :func:`mesodask.track_neurons`.
+    cache_dir : path-like, optional
+        Folder of all stores; ``<ONE.cache_dir>/meso`` by default. Of sessions that are embedded the trials are those of
+        their stores.
     sizes : sequence of int, optional
         Numbers of sessions; by default 5 to 10, as far as there are so many, and 2 to all of them if there are fewer
         than 5.
@@ -105,8 +109,9 @@ def best_session_subsets(
     if method not in ("exact", "greedy"):
         raise SettingsError(f"method: {method!r} is none of exact, greedy")
     candidates = find_candidates(
-        subject, one=one, roicat_root=roicat_root, min_trials=min_trials, neurons_only=neurons_only, neurons=neurons
-    )
+        subject, one=one, cache_dir=cache_dir, roicat_root=roicat_root, min_trials=min_trials,
+        neurons_only=neurons_only, neurons=neurons,
+    )  # fmt: skip
     n_usable = sum(not candidate.reason for candidate in candidates)
     if sizes is None:
         fitting = [size for size in DEFAULT_SIZES if size <= n_usable]
@@ -151,6 +156,7 @@ def longest_series(
     subject: str | Sequence[str],
     *,
     one: Any,
+    cache_dir: str | Path | None,
     roicat_root: str | Path | None,
     min_sessions: int,
     min_shared: int,
@@ -162,7 +168,7 @@ def longest_series(
 
     Parameters
     ----------
-    subject, one, roicat_root, min_trials, neurons_only, neurons
+    subject, one, cache_dir, roicat_root, min_trials, neurons_only, neurons
         As for :func:`best_session_subsets`.
     min_sessions : int
         Fewest sessions.
@@ -180,8 +186,9 @@ def longest_series(
         Fewer sessions can be chosen, or no such set shares so many neurons; the message names the best there is.
     """
     candidates = find_candidates(
-        subject, one=one, roicat_root=roicat_root, min_trials=min_trials, neurons_only=neurons_only, neurons=neurons
-    )
+        subject, one=one, cache_dir=cache_dir, roicat_root=roicat_root, min_trials=min_trials,
+        neurons_only=neurons_only, neurons=neurons,
+    )  # fmt: skip
     name = candidates[0].neurons.info.subject
     left_out = [c for c in candidates if c.reason]
     n_usable = len(candidates) - len(left_out)
@@ -255,6 +262,7 @@ def consecutive_pairs(
     subject: str | Sequence[str],
     *,
     one: Any = None,
+    cache_dir: str | Path | None = None,
     roicat_root: str | Path | None = None,
     min_trials: int = MIN_TRIALS,
     min_shared: int = 1,
@@ -272,6 +280,9 @@ def consecutive_pairs(
         A subject, for all its sessions in which ROIs were found, or eids.
     one, roicat_root, neurons_only, neurons
         As for :func:`mesodask.track_neurons`.
+    cache_dir : path-like, optional
+        Folder of all stores; ``<ONE.cache_dir>/meso`` by default. Of sessions that are embedded the trials are those of
+        their stores.
     min_trials : int
         Fewest trials of a session.
     min_shared : int
@@ -290,14 +301,9 @@ def consecutive_pairs(
         As for :func:`mesodask.track_neurons`.
     """
     candidates = find_candidates(
-        subject,
-        one=one,
-        roicat_root=roicat_root,
-        min_trials=min_trials,
-        blocks=True,
-        neurons_only=neurons_only,
-        neurons=neurons,
-    )
+        subject, one=one, cache_dir=cache_dir, roicat_root=roicat_root, min_trials=min_trials, blocks=True,
+        neurons_only=neurons_only, neurons=neurons,
+    )  # fmt: skip
     usable = [candidate.neurons for candidate in candidates if not candidate.reason]
     pairs = [
         match(pair, {"neurons_only": neurons_only, "neurons": selection.in_words(neurons)}) for pair in pairwise(usable)
@@ -313,6 +319,7 @@ def find_candidates(
     subject: str | Sequence[str],
     *,
     one: Any,
+    cache_dir: str | Path | None = None,
     roicat_root: str | Path | None,
     min_trials: int,
     blocks: bool = False,
@@ -322,7 +329,7 @@ def find_candidates(
 
     Parameters
     ----------
-    subject, one, roicat_root, min_trials
+    subject, one, cache_dir, roicat_root, min_trials
         As for :func:`best_session_subsets`.
     blocks : bool
         Whether a session needs biased blocks of both sides.
@@ -339,9 +346,11 @@ def find_candidates(
     TrackingError
         Fewer than two of them can be chosen.
     """
-    sessions = find_sessions(subject, alf.connect(one))
-    found = read_neurons(sessions, roicat_root=roicat_root, **narrowing)
-    candidates = [_judge(files, neurons, min_trials, blocks) for files, neurons in zip(sessions, found, strict=True)]
+    one = alf.connect(one)
+    folder = cache.cache_folder(cache_dir, one)
+    every = find_sessions(subject, one)
+    found = read_neurons(every, roicat_root=roicat_root, **narrowing)
+    candidates = [_judge(*of_one, folder, min_trials, blocks) for of_one in zip(every, found, strict=True)]
     name = found[0].info.subject
     reasons = {c.neurons.info: c.reason for c in candidates if c.reason}
     if len(candidates) - len(reasons) < 2:
@@ -354,9 +363,9 @@ def find_candidates(
     return candidates
 
 
-def _judge(files: alf.SessionFiles, neurons: SessionNeurons, min_trials: int, blocks: bool) -> Candidate:
+def _judge(files: alf.SessionFiles, neurons: SessionNeurons, folder: Path, min_trials: int, blocks: bool) -> Candidate:
     try:
-        trials = behavior.read_trials(files)
+        trials = sessions.trials_of(files, cache.session_store(folder, files.info.eid))
     except DataError as error:  # one such session among many is no reason to do without the others
         return Candidate(neurons, 0, str(error))
     n_trials = len(trials.get("choice", ()))

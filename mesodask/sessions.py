@@ -3,6 +3,7 @@
 Rows are all ROIs of the session, FOVs in name order; a row index means this row everywhere in mesodask.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -237,6 +238,35 @@ def trials(session: xr.Dataset) -> xr.Dataset:
     if found is None:
         raise DataError(f"session {session.attrs['eid']} has no trials; nothing can be decoded from it")
     return found
+
+
+def trials_of(files: alf.SessionFiles, store: Path) -> dict[str, np.ndarray]:
+    """Read the trials of a session as they would be decoded: from its store, or from its files until there is one.
+
+    A store has the trials of the collection that was chosen when it was built. What is wrong with one is told when it
+    is opened; until then the files are asked.
+
+    Parameters
+    ----------
+    files : SessionFiles
+        The session.
+    store : pathlib.Path
+        Its store, whether there is one or not.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, each (n_trials,)
+        By column; empty for a session without trials.
+
+    Raises
+    ------
+    DataError
+        As for :func:`mesodask.io.behavior.read_trials`.
+    """
+    if store.exists():
+        with contextlib.suppress(DataError, StoreError):
+            return {str(name): column.values for name, column in trials(open_session(store)).items()}
+    return behavior.read_trials(files)
 
 
 def wheel(session: xr.Dataset) -> xr.Dataset | None:

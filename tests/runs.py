@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from mesodask.compute import runner
+from mesodask.curves import engine
 from mesodask.curves.plan import Piece
-from mesodask.curves.scores import Block
+from mesodask.curves.scores import Block, Scores, score_block
 from mesodask.io.runstore import RunStore
+from mesodask.settings import NdcSettings
 
 SMALL = {"ks": (4, 16), "R": 12, "n_label_shuffles": 19}
 Run = Callable[..., RunStore]
@@ -55,3 +58,20 @@ class FailsOnSixteen(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         return self.model_.decision_function(X)
+
+
+def score_but_for(block: Block, settings: NdcSettings, eid: str) -> list[Scores]:
+    if block.eid == eid:
+        raise RuntimeError("no such luck")
+    return score_block(block, settings)
+
+
+def fail_for_a_session(monkeypatch: pytest.MonkeyPatch, eid: str) -> None:
+    """Let every task of curves of this session fail."""
+    original = engine._task
+
+    def bad(block: Block, settings: NdcSettings) -> runner.Task:
+        task = original(block, settings)
+        return runner.Task(task.key, score_but_for, (block, settings, eid), task.label)
+
+    monkeypatch.setattr(engine, "_task", bad)

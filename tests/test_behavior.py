@@ -187,6 +187,8 @@ def test_one_of_many_is_embedded_first(one_day: SimulatedSubject, capsys: pytest
     with pytest.raises(StoreError, match=r"has its trials from alf/task_00, not from alf/task_01; build it again"):
         load_or_embed(one_day.eids[0], one=one_day.one_dir, rastermap=False, collection="alf/task_01")
     load_or_embed(one_day.eids[0], one=one_day.one_dir, rastermap=False, collection="alf/task_00")
+    cost = neuron_dropping_curves(one_day.eids, one=one_day.one_dir, dry_run=True, **settings)
+    assert cost.n_scores == 2  # of 2 neurons, and of all
 
 
 def test_a_signal_by_the_command_line(one_day: SimulatedSubject, capsys: pytest.CaptureFixture[str]) -> None:

@@ -304,6 +304,9 @@ def test_a_dry_run_counts_what_the_run_computes(cross: Cross, submitted: list[ru
     assert len(submitted) == cost.n_tasks == 2 * half.n_tasks
     assert cost.core_seconds > half.core_seconds > 0
     assert cross(dry_run=True, **options).n_scores == 0
+    anew = cross(dry_run=True, rerun=True, **options)
+    assert anew.n_scores == cost.n_scores
+    assert not [note for note in anew.notes if "embedded" in note or "stored" in note]
 
 
 def test_what_is_finished_is_not_computed_again_and_more_is_added(

@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client
-from runs import n_scores
+from runs import fail_for_a_session, n_scores
 
 from mesodask import consecutive_pairs, neuron_dropping_curves, pairwise_curves
 from mesodask.cli import main
 from mesodask.compute import runner
-from mesodask.curves import engine
-from mesodask.curves.scores import Block, Scores, score_block
 from mesodask.errors import NothingToDecodeError, SessionNotFoundError, SettingsError, TasksFailedError, TrackingError
 from mesodask.io.runstore import RunStore
 from mesodask.pairs import Pair
-from mesodask.settings import NdcSettings
 from mesodask.simulate import SimulatedSubject
 
 SMALL = {"targets": "choice", "ks": (4,), "R": 2, "n_label_shuffles": 5, "min_trials": 100}
@@ -100,22 +97,10 @@ def test_a_session_that_cannot_be_embedded_harms_no_other(copy: SimulatedSubject
     assert found[1].figure is not None
 
 
-def fail_for_the_first_session(block: Block, settings: NdcSettings, eid: str) -> list[Scores]:
-    if block.eid == eid:
-        raise RuntimeError("no such luck")
-    return score_block(block, settings)
-
-
 def test_failed_tasks_of_a_pair_leave_the_others_drawn(
     pairs: Pairs, subject: SimulatedSubject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    original = engine._task
-
-    def bad(block: Block, settings: NdcSettings) -> runner.Task:
-        task = original(block, settings)
-        return runner.Task(task.key, fail_for_the_first_session, (block, settings, subject.eids[0]), task.label)
-
-    monkeypatch.setattr(engine, "_task", bad)
+    fail_for_a_session(monkeypatch, subject.eids[0])
     with pytest.raises(TasksFailedError, match="no such luck") as caught:
         pairs()
     monkeypatch.undo()

@@ -11,7 +11,14 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from mesodask import best_session_subsets, consecutive_pairs, plot_tracking, simulate_subject, track_neurons
+from mesodask import (
+    best_session_subsets,
+    consecutive_pairs,
+    load_or_embed,
+    plot_tracking,
+    simulate_subject,
+    track_neurons,
+)
 from mesodask import tracking_table as table_of
 from mesodask.errors import DataError, SettingsError, TrackingError
 from mesodask.figures.tracking import shared_values
@@ -273,3 +280,21 @@ def test_figure_without_any_shared_neuron(table: xr.Dataset) -> None:
 def test_figure_that_cannot_be_saved(table: xr.Dataset, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="ends in one of"):
         plot_tracking(table, save=tmp_path / "days.xyz")
+
+
+def test_of_embedded_sessions_the_trials_are_those_of_their_stores(moved: SimulatedSubject) -> None:
+    """A session with trials in two folders can be chosen, as the error that leaves it out advises."""
+    task = moved.session_folder(moved.eids[2]) / "alf" / "task_00"
+    shutil.copytree(task, task.with_name("task_01"))
+    write_one_tables(moved.one_dir)
+    how = {"min_trials": N_TRIALS, **where(moved)}
+    before = best_session_subsets(moved.subject, sizes=[2], **how)
+    assert [bool(reason) for reason in before["reason"].values] == [day == 2 for day in range(N_DAYS)]
+    assert f"embed {moved.eids[2]} --collection alf/task_00" in before["reason"].values[2]
+    load_or_embed(moved.eids[2], one=moved.one_dir, rastermap=False, collection="alf/task_00")
+    after = best_session_subsets(moved.subject, sizes=[2], **how)
+    assert after["reason"].values.tolist() == [""] * N_DAYS
+    assert after["n_trials"].values.tolist() == [N_TRIALS] * N_DAYS
+    assert len(consecutive_pairs(moved.subject, **how)) == N_DAYS - 1
+    elsewhere = best_session_subsets(moved.subject, sizes=[2], cache_dir=moved.folder / "other", **how)
+    assert elsewhere["reason"].values[2] == before["reason"].values[2]

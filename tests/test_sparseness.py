@@ -28,7 +28,7 @@ from mesodask import (
 from mesodask import sessions as session_stores
 from mesodask.cli import main
 from mesodask.compute import runner
-from mesodask.errors import DataError, SessionsFailedError, SettingsError, TrackingError
+from mesodask.errors import DataError, SessionsFailedError, SettingsError, StoreError, TrackingError
 from mesodask.event_windows import WINDOWS
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import windowed_means
@@ -267,20 +267,41 @@ def test_results_of_another_build_or_damaged_ones_are_computed_again(
     assert len(submitted) == 4
 
 
-def test_a_failure_costs_its_session_alone(compute: Compute, tmp_path: Path, sessions: list[xr.Dataset]) -> None:
+@pytest.mark.parametrize("chunk", ["signal/c/0/0", "is_neuron/c/0"])
+def test_a_failure_costs_its_session_alone(
+    chunk: str, compute: Compute, tmp_path: Path, sessions: list[xr.Dataset]
+) -> None:
     link = tmp_path / "data" / Path(sessions[1].encoding["source"]).name
     target = link.resolve()
     link.unlink()
     shutil.copytree(target, link)
-    content = link / "signal" / "c" / "0" / "0"
+    content = link / chunk
     whole = bytearray(content.read_bytes())
     whole[len(whole) // 2] ^= 0xFF  # its size and its end are as they were written: only reading it tells
     content.write_bytes(bytes(whole))
-    message = r"1 of 3 sessions failed, the others are stored:\s+[0-9a-f-]+: StoreError.*damaged"
-    with pytest.raises(SessionsFailedError, match=message):
-        compute(3)
+    message = r"1 of 3 sessions failed, the others are stored:\s+[0-9a-f-]+: .*(damaged|cannot be read)"
+    with pytest.raises(SessionsFailedError, match=message) as caught:
+        compute(3, neurons={session.attrs["eid"]: "VISp" for session in sessions})
+    assert caught.value.result["session"].values.tolist() == [sessions[0].attrs["eid"], sessions[2].attrs["eid"]]
     names = sorted(path.name.split("_")[0] for path in (tmp_path / "sparseness").iterdir())
     assert names == sorted(session.attrs["eid"] for session in (sessions[0], sessions[2]))
+
+
+def test_of_a_session_that_has_failed_no_more_is_asked(
+    sessions: list[xr.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(population_sparseness, "NEURONS_A_TASK", 8)
+    jobs = [population_sparseness._Job(session, np.arange(24), True, "hold", tmp_path) for session in sessions[:2]]
+    plan = population_sparseness._Plan(jobs, lambda *_: None)
+    tasks = plan.tasks()
+    plan.on_failure(runner.Failure(next(tasks), "no such luck", ""))
+    assert [(task.label["eid"], task.label["start"]) for task in tasks] == [(jobs[1].eid, s) for s in (0, 8, 16)]
+
+
+def test_a_result_that_cannot_be_written_names_the_file(compute: Compute, tmp_path: Path) -> None:
+    (tmp_path / "sparseness").touch()
+    with pytest.raises(StoreError, match=rf"{tmp_path}/sparseness.*it is not stored"):
+        compute()
 
 
 def test_traces_that_are_not_finite_take_no_part() -> None:

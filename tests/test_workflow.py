@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client
+from runs import fail_for_a_session
 
 from mesodask import (
     cross_session,
@@ -20,9 +21,11 @@ from mesodask import (
     trial_features,
 )
 from mesodask.cli import main
+from mesodask.cli.run import in_words
 from mesodask.compute import runner
-from mesodask.errors import SettingsError, StoreError, TrackingError
+from mesodask.errors import SettingsError, StoreError, TasksFailedError, TrackingError
 from mesodask.features import resolve_target
+from mesodask.io import alf
 from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
 from mesodask.workflow import Analysis, AnalysisResult, analysis_cost, read_analysis
@@ -154,8 +157,10 @@ def test_the_record_says_everything(done: AnalysisResult, subject: SimulatedSubj
     text = done.record.read_text()
     assert f"{subject.eids[0]}  # SP072/2025-01-13/001" in text
     assert "cv_splits: 5" in text
-    for stage in ("ndc", "cross_session"):  # so that a run can be run again, too
-        assert read_analysis(done.stages[stage].stores[0]) == found
+    runs = [store for stage in ("ndc", "pairs", "cross_session") for store in done.stages[stage].stores]
+    assert len(runs) == 1 + 2 + 1
+    for run in runs:  # so that it can be run again, too
+        assert read_analysis(run) == found
 
 
 # what cannot be run ----------------------------------------------------------------------------------------------
@@ -182,6 +187,71 @@ def test_a_stage_that_cannot_be_run_costs_no_other(
         "ndc": "done", "pairs": "done", "cross_session": "failed", "sparseness": "done"
     }  # fmt: skip
     assert not told["computed"]
+
+
+def test_without_a_stage_that_embeds_the_others_do(copy: SimulatedSubject, client: Client) -> None:
+    """On an empty cache; a session whose files are damaged costs only what is asked of it."""
+    asked = plain(copy, embed=False, cross_session=False, figures=False, report=False)
+    asked["ndc"] = {"ks": (4,), "R": 1, "n_label_shuffles": 0}
+    asked["data"] |= {"to": "2025-01-13"}
+    assert run_analysis(Analysis(**asked | {"pairs": False, "sparseness": False}), client=client).failed == []
+    del asked["data"]["to"]
+    damaged = next(copy.session_folder(copy.eids[2]).glob("alf/FOV_00/mpci.ROIActivityDeconvolved.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    found = run_analysis(Analysis(**asked), client=client).stages
+    assert damaged.name in str(found["ndc"].error)
+    assert found["pairs"].error is None
+    assert [pair.run is not None for pair in found["pairs"].value] == [True, False]
+    assert damaged.name in str(found["sparseness"].error)
+    assert found["sparseness"].value["session"].values.tolist() == list(copy.eids[:2])
+
+
+def test_a_file_that_cannot_be_written_costs_only_its_stage(done: AnalysisResult, folder: Path, tmp_path: Path) -> None:
+    asked = json.loads((folder / "analysis.yaml").read_text())
+    asked |= {"embed": False, "pairs": False, "cross_session": False}
+    taken = tmp_path / "taken"
+    taken.touch()
+    asked |= {"figures": {"folder": str(taken)}, "report": {"path": str(taken / "page.html")}}
+    asked["data"]["cache_dir"] = str(folder / "meso")
+    found = run_analysis(Analysis(**asked))
+    assert [(stage.name, type(stage.error)) for stage in found.failed] == [
+        ("figures", StoreError),
+        ("report", StoreError),
+    ]
+    assert all(f"{taken}: File exists" in str(stage.error) for stage in found.failed)
+    full = tmp_path / "figures"
+    full.mkdir()
+    (full / "ndc.png").symlink_to("/dev/full")  # a disk without space, which tells no name
+    figures = run_analysis(Analysis(**asked | {"figures": {"folder": str(full)}, "report": False})).stages["figures"]
+    assert f"{full}/ndc.png: No space left on device; the figure is not drawn" in str(figures.error)
+    assert [path.name for path in figures.files] == ["k_star.png", "sparseness.png"]
+    asked["data"]["cache_dir"] = str(tmp_path / "meso")
+    (tmp_path / "meso").mkdir()
+    (tmp_path / "meso" / "decoding").touch()
+    with pytest.raises(StoreError, match=f"{tmp_path}/meso/decoding.*nothing is computed without a record"):
+        run_analysis(Analysis(**asked))
+
+
+def test_of_curves_whose_tasks_fail_there_is_drawn_what_there_is(
+    subject: SimulatedSubject, folder: Path, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = plain(subject, embed=False, cross_session=False, sparseness=False)
+    asked["data"] |= {"cache_dir": str(folder / "meso")}
+    asked["ndc"] = {"ks": (4,), "R": 2, "n_label_shuffles": 3, "cv_splits": 3}
+    asked |= {"figures": {"folder": str(tmp_path)}, "report": {"path": str(tmp_path / "page.html")}}
+    fail_for_a_session(monkeypatch, subject.eids[0])
+    found = run_analysis(Analysis(**asked), client=client)
+    assert [(stage.name, type(stage.error)) for stage in found.failed] == [
+        ("ndc", TasksFailedError), ("pairs", TasksFailedError)
+    ]  # fmt: skip
+    assert found.stages["ndc"].value.scores("choice")["status"].values.tolist() == ["partial", "done", "done"]
+    assert [bool(pair.reason) for pair in found.stages["pairs"].value] == [True, False]
+    assert [path.name for path in found.stages["figures"].files] == ["ndc.png", "k_star.png"]
+    assert (tmp_path / "page.html").exists()
+    runs = [*found.stages["ndc"].stores, *found.stages["pairs"].stores]
+    assert [read_analysis(run) for run in runs] == [found.analysis] * 3
+    told = in_words(found)
+    assert re.search(rf"^ndc           failed in .* s\n  {re.escape(str(runs[0]))}\n  \d+ tasks failed", told, re.M)
 
 
 def test_curves_that_fail_are_no_report(subject: SimulatedSubject, folder: Path, tmp_path: Path) -> None:
@@ -221,6 +291,15 @@ def test_sessions_by_name_and_by_days(subject: SimulatedSubject, folder: Path) -
     assert by_name.record == by_days.record
 
 
+def test_a_given_one_is_recorded_in_place_of_that_of_the_file(subject: SimulatedSubject, folder: Path) -> None:
+    where = plain(subject)["data"] | {"cache_dir": folder / "meso", "one": folder / "nowhere"}
+    found = run_analysis(Analysis(data=where), one=alf.connect(subject.one_dir))
+    assert found.analysis.data.one == read_analysis(found.record).data.one == subject.one_dir.resolve()
+    found.record.write_bytes(b"\xff\xfe damaged")
+    again = run_analysis(Analysis(data=where), one=subject.one_dir)
+    assert read_analysis(again.record) == found.analysis
+
+
 # stopped, forecast, overridden -----------------------------------------------------------------------------------
 
 
@@ -239,6 +318,8 @@ def test_after_ctrl_c_the_record_goes_on(
     with pytest.raises(KeyboardInterrupt) as caught:
         run_analysis(analysis, client=client, progress=stop)
     note = next(note for note in caught.value.__notes__ if note.startswith("record"))
+    run = next(note for note in caught.value.__notes__ if note.startswith("run"))
+    assert read_analysis(run.removeprefix("run").strip()) == read_analysis(note.removeprefix("record").strip())
     n_before = len(submitted)
     found = run_analysis(note.removeprefix("record").strip(), client=client)
     assert found.computed

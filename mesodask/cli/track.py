@@ -20,6 +20,7 @@ SEARCH_OPTIONS = {
     "method": ("best",),
     "time_limit": ("best",),
     "min_trials": ("best", "pairs"),
+    "cache_dir": ("best", "pairs"),
     "figure": ("table",),
 }
 
@@ -37,6 +38,9 @@ SEARCH_OPTIONS = {
 @click.option("--method", type=click.Choice(["exact", "greedy"]), help="With --best: exact if not given.")
 @click.option("--time-limit", type=click.FloatRange(0), help="With --best: seconds of exact search; 60 if not given.")
 @click.option("--min-trials", type=click.IntRange(0), help="With --best, --pairs: fewest trials; 400 if not given.")
+@click.option(
+    "--cache-dir", type=options.FOLDER, help="With --best, --pairs: folder of all stores, whose trials are taken."
+)
 @options.figure
 @answers
 def track(

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,11 @@ from mesodask.settings import CrossSessionSettings
 def cost_of_cross_session(
     infos: Sequence[alf.SessionInfo],
     one: Any,
+    folder: Path,
     n_neurons: int,
     analysis: Analysis[CrossSessionSettings],
     store: CrossSessionStore | None,
+    n_missing: int,
 ) -> RunCost:
     """Estimate what a run would cost.
 
@@ -43,13 +46,17 @@ def cost_of_cross_session(
     infos : sequence of SessionInfo
         Its sessions, in date order.
     one : One
-        Where their trials tables are read from.
+        Where their trials tables are read from, as long as they are not embedded.
+    folder : pathlib.Path
+        The cache folder.
     n_neurons : int
         Neurons that they share.
     analysis : Analysis
         What is done with them.
     store : CrossSessionStore or None
-        Where the run is or would be; None while that cannot be told, since sessions are not embedded yet.
+        Where the run is or would be; None if what is stored would be forgotten, or cannot be told yet.
+    n_missing : int
+        How many sessions are not embedded yet.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def cost_of_cross_session(
         No target has both a training session and another one with enough trials.
     """
     settings = analysis.settings
-    counts = count_trials(trials_of(infos, one), settings, analysis.trial_mask)
+    counts = count_trials(trials_of(infos, one, folder), settings, analysis.trial_mask)
     plans = [_Plan.of(target, [info.eid for info in infos], counts, settings) for target in settings.targets]
     if not any(plan.n_pairs for plan in plans):
         listing = "\n".join(f"  {target}, session {eid}: {n} trials" for (target, eid), n in counts.items())
@@ -79,15 +86,15 @@ def cost_of_cross_session(
         store_bytes=sum(plan.n_bytes(n_neurons, settings) for plan in plans),
         store_files=sum(plan.n_files(settings) for plan in plans),
         n_workers=max(1, min(n_tasks, math.ceil(seconds / 3600 / HOURS_TO_WAIT))),
-        notes=tuple(_notes(infos, n_neurons, store, done)),
+        notes=tuple(_notes(infos, n_neurons, n_missing, done)),
     )
 
 
-def _notes(infos: Sequence[alf.SessionInfo], n_neurons: int, store: CrossSessionStore | None, done: int) -> list[str]:
+def _notes(infos: Sequence[alf.SessionInfo], n_neurons: int, n_missing: int, done: int) -> list[str]:
     dates = ", ".join(info.date.isoformat() for info in infos)
     notes = [f"{len(infos)} sessions ({dates}) that share {n_neurons} neurons", "fits timed on this machine"]
-    if store is None:
-        notes.append("sessions that are not embedded yet are not counted here")
+    if n_missing:
+        notes.append(f"{n_missing} of {len(infos)} sessions are not embedded yet, which is not counted here")
     elif done:
         notes.append("what is stored already is not counted")
     return notes

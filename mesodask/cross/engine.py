@@ -18,7 +18,7 @@ from mesodask.io.crossstore import KIND, PICKED, CrossSessionStore
 from mesodask.io.target_store import UNDEFINED
 from mesodask.runs import driver
 from mesodask.runs import features as run_features
-from mesodask.runs.driver import AnyRun, Plan, Progress
+from mesodask.runs.driver import AnyRun, Plan, Progress, Workers
 from mesodask.settings import CrossSessionSettings, short_hash
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class CrossSessionRun(AnyRun):
         return self.store.target(target).columns.values()["status"][session] != "skipped"
 
 
-def carry_out(run: CrossSessionRun, client: "Client | None", *, rerun: bool, report: Progress) -> CrossSessionStore:
+def carry_out(
+    run: CrossSessionRun, client: "Client | Workers | None", *, rerun: bool, report: Progress
+) -> CrossSessionStore:
     """Prepare and compute one run, under its lock.
 
     Raises
@@ -112,7 +114,7 @@ def carry_out(run: CrossSessionRun, client: "Client | None", *, rerun: bool, rep
     TasksFailedError
         Some tasks failed for good; all other scores are stored.
     """
-    with run.store.writing():
+    with run.store.writing(), driver.leaving(run.store):
         driver.prepare(run, rerun=rerun, report=report)
         with driver.workers(client) as give_client:
             fits = Plan(list(_model_shares(run)), report)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from mesodask import trial_masks
+from mesodask import sessions, trial_masks
 from mesodask.curves.cost import Load, RunCost, estimate
 from mesodask.curves.engine import Run
 from mesodask.curves.plan import Extent, actual_ks, grain_of, missing_pieces, resample_chunk_of
 from mesodask.curves.populations import Population
 from mesodask.curves.sessions import Analysis, Matching, session_run
 from mesodask.errors import DataError, NothingToDecodeError
-from mesodask.io import alf, behavior, cache
+from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import nulls
 from mesodask.numerics.labels import binary_labels
@@ -47,7 +47,9 @@ def loads_of_sessions(
     rerun : bool
         Whether what is stored already would be forgotten.
     """
-    counts = count_trials(trials_of(matching.infos, matching.one), analysis.settings, analysis.trial_mask)
+    counts = count_trials(
+        trials_of(matching.infos, matching.one, matching.folder), analysis.settings, analysis.trial_mask
+    )
     expected = loads_of_trials(counts, matching.count(), analysis.settings)
     paths = {info.eid: matching.path(info) for info in matching.infos}
     not_there = [eid for eid, path in paths.items() if not path.exists()]
@@ -69,12 +71,14 @@ def cost_of_populations(run: Run, *, rerun: bool = False) -> RunCost:
     return estimate(loads, run.settings, run.decoder, notes)
 
 
-def trials_of(infos: Sequence[alf.SessionInfo], one: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Read the trials tables of sessions; one that cannot be read is empty."""
+def trials_of(infos: Sequence[alf.SessionInfo], one: Any, folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Read the trials tables of sessions, embedded or not; one that cannot be read is empty."""
     tables = {}
     for info in infos:
         try:
-            tables[info.eid] = behavior.read_trials(alf.SessionFiles(one, info.eid))
+            tables[info.eid] = sessions.trials_of(
+                alf.SessionFiles(one, info.eid), cache.session_store(folder, info.eid)
+            )
         except DataError:
             tables[info.eid] = {}
     return tables

@@ -37,9 +37,10 @@ import xarray as xr
 
 from mesodask import schema
 from mesodask.compute.progress import note_progress
-from mesodask.errors import LockedError, MesodaskError, StoreError, TasksFailedError
+from mesodask.errors import LockedError, MesodaskError, TasksFailedError
 from mesodask.io import cache, stores
 from mesodask.io.activity import Content, Rows, rows_across, write_rows
+from mesodask.io.folders import naming_file
 from mesodask.io.lock import Lock
 from mesodask.io.shards import RowShards
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 WHEEL_CHUNK = 1 << 16
 TASK_BYTES = 1 << 29  # of activity: one to some seconds of reading and compressing
+NOT_BUILT = "the store is not built"
 ROWS_LOOKED_AT = 64  # to tell whether activity is mostly zero
 
 
@@ -175,7 +177,7 @@ class _Plan:
     def _begun(self, request: Request, wait: float) -> list[_Block]:
         lock = Lock(cache.session_lock(request.path), f"the store of session {request.name}", wait=wait)
         try:
-            with _files_told(request.path), contextlib.ExitStack() as scope:
+            with naming_file(request.path, NOT_BUILT), contextlib.ExitStack() as scope:
                 try:
                     scope.enter_context(lock)
                 except LockedError:
@@ -211,7 +213,7 @@ class _Plan:
     def _finish(self, name: str) -> None:
         site = self._sites.pop(name)
         try:
-            with _files_told(site.temporary), site.scope:
+            with naming_file(site.temporary, NOT_BUILT), site.scope:
                 site.array.sweep()
                 stores.check_chunks(site.temporary)
                 stores.seal(site.temporary)
@@ -244,18 +246,6 @@ class _Plan:
         """Remove what is not whole."""
         while self._sites:
             self._sites.popitem()[1].give_up(TasksFailedError("interrupted"))
-
-
-@contextlib.contextmanager
-def _files_told(path: Path) -> Iterator[None]:
-    """Turn what the file system raises into an error of one session, so that it costs no other."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{error.filename or path}: {error.strerror or error}; the store is not built. Make space, or see to the "
-            "permissions, and call again"
-        ) from error
 
 
 def _begin(request: Request, lock: Lock, scope: contextlib.ExitStack) -> _Site:
@@ -300,7 +290,7 @@ def _write_frame(path: Path, content: Content, n_frames: int) -> RowShards:
 def _run_here(plan: _Plan) -> None:
     for block in plan.blocks():
         try:
-            with _files_told(plan.place(block.name)):
+            with naming_file(plan.place(block.name), NOT_BUILT):
                 write_rows(*block.arguments)
         except MesodaskError as error:
             plan.failed(block.name, error)

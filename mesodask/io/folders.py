@@ -1,8 +1,10 @@
-"""Names of folders and files as users give them."""
+"""Names of folders and files as users give them, and what the file system says of them."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from mesodask.errors import SettingsError
+from mesodask.errors import SettingsError, StoreError
 
 
 def expanded(path: str | Path) -> Path:
@@ -42,3 +44,28 @@ def resolved(path: str | Path) -> Path:
         return path.resolve()
     except (RuntimeError, OSError) as error:  # the former before Python 3.13
         raise SettingsError(f"{path}: cannot be followed ({error})") from error
+
+
+@contextlib.contextmanager
+def naming_file(path: Path, undone: str) -> Iterator[None]:
+    """Turn what the file system raises into an error that names the file, so that it costs nothing else.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What is written, where the file system does not say it: a full disk names nothing.
+    undone : str
+        What is not done now.
+
+    Raises
+    ------
+    StoreError
+        The disk is full, the folder is not to be written to, or the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or path}: {error.strerror or error}; {undone}. Make space, or see to the permissions, "
+            "and call again"
+        ) from error

@@ -9,9 +9,11 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import xarray as xr
@@ -136,6 +138,22 @@ def checked_identity(decoder: Any, metric: str, C: float = 1.0) -> str | None:
     return decoder_identity(decoder)
 
 
+_NOTES: ContextVar[Mapping[str, Any]] = ContextVar("notes of runs", default=MappingProxyType({}))
+
+
+@contextmanager
+def noting(**attributes: Any) -> Iterator[None]:
+    """Keep further attributes in the store of every run that is prepared meanwhile, before anything is computed.
+
+    Whatever becomes of the run then, its store has them.
+    """
+    token = _NOTES.set(attributes)
+    try:
+        yield
+    finally:
+        _NOTES.reset(token)
+
+
 # before anything is computed ------------------------------------------------------------------------------------
 
 
@@ -178,6 +196,7 @@ def _attributes(run: AnyRun) -> dict[str, Any]:
         "settings": json.loads(run.settings.model_dump_json()),
         "decoder": run.decoded_by,
         "mesodask_version": __version__,
+        **_NOTES.get(),
     }
 
 
@@ -207,14 +226,14 @@ def workers(client: "Client | Workers | None") -> Iterator[Workers]:
         yield give
 
 
-def compute(shares: Sequence[Share], client: "Client | None", report: Progress) -> None:
+def compute(shares: Sequence[Share], client: "Client | Workers | None", report: Progress) -> None:
     """Compute what is missing of some shares, as one plan on one cluster, and write it as it arrives.
 
     Parameters
     ----------
     shares : sequence of Share
         Of runs that were prepared by :func:`prepare`; no two of the same run, target and session.
-    client : distributed.Client, optional
+    client : distributed.Client or callable() -> distributed.Client, optional
         Where to compute; by default workers are started on this machine, if anything is missing.
     report : callable(stage, done, total)
         Called as the work goes on, with the numbers of scores.
@@ -229,6 +248,16 @@ def compute(shares: Sequence[Share], client: "Client | None", report: Progress) 
         plan.carry_out(give_client)
     plan.mark_done()
     check_failures(plan.failures)
+
+
+@contextmanager
+def leaving(store: RunBase[Any]) -> Iterator[None]:
+    """Let the error of tasks that failed for good say where all other scores are."""
+    try:
+        yield
+    except TasksFailedError as error:
+        error.result = store
+        raise
 
 
 def check_failures(failures: Sequence[tuple[Share, str]]) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from mesodask.checked import short_hash
 from mesodask.curves.cost import RunCost
 from mesodask.errors import ClusterError, MesodaskError
 from mesodask.io import alf, cache, fov, roicat, stores
+from mesodask.io.folders import naming_file
 from mesodask.ndc import Progress, silent
+from mesodask.runs.driver import noting
 from mesodask.tracking import check_sessions, report_left_out
 from mesodask.workflow.analysis import Analysis, ClusterSettings, DataSettings
-from mesodask.workflow.file import HEADER, PLACES, analysis_text, at_places, read_analysis
+from mesodask.workflow.file import ATTRIBUTE, HEADER, PLACES, analysis_text, at_places, read_analysis
 from mesodask.workflow.stages import STAGES, Doing, Outcome, cost_of_stage
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class StageResult:
         The stage.
     value : object
         What its function gave: session datasets, a run store, a list of pairs, the dataset of sparseness, files; None
-        if it failed.
+        if it failed and nothing of it is there.
     stores, files : tuple of pathlib.Path
         Stores that hold it; figures and pages.
     notes : tuple of str
@@ -127,8 +129,9 @@ def run_analysis(
     """Carry out a whole analysis, from ALF files to a report.
 
     Stages are run one after the other: ``embed, ndc, pairs, cross_session, sparseness, figures, report``, as far as the
-    analysis has them. One that fails costs no other. What was run is written, before anything is computed, into
-    ``decoding/<name>.analysis.yaml``, and kept in the run stores, too; run from there, it finds the same runs.
+    analysis has them. One that fails costs no other, and what there is of it is drawn. What was run is written, before
+    anything is computed, into ``decoding/<name>.analysis.yaml``, and kept in the run stores, too; run from there, it
+    finds the same runs.
 
     Parameters
     ----------
@@ -156,6 +159,8 @@ def run_analysis(
         A setting has a value that is not allowed.
     SessionNotFoundError, TrackingError
         There are no such sessions, or they are of several subjects.
+    StoreError
+        The record cannot be written.
     ClusterError
         The workers cannot be started, or are gone; what was computed is stored.
 
@@ -170,12 +175,12 @@ def run_analysis(
     result = AnalysisResult(work.analysis, work.record)
     _write(work.record, work.text)
     try:
-        with _Workers(client, asked.cluster, announce or _nobody) as workers:
+        with _Workers(client, asked.cluster, announce or _nobody) as workers, noting(**{ATTRIBUTE: work.text}):
             elsewhere = client is not None or asked.cluster is not None
             for name in asked.wanted:
                 watch = _Watch(name, progress or silent)
                 doing = Doing(work.analysis, work.one, work.folder, workers, elsewhere, rerun, watch, result.stages)
-                result.stages[name] = _carried_out(name, doing, workers, watch, work.text)
+                result.stages[name] = _carried_out(name, doing, workers, watch)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"record   {work.record}")
         raise
@@ -228,13 +233,14 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
     if asked.mesodask_version not in (None, __version__):
         logger.warning("this analysis was run by mesodask %s; this is %s", asked.mesodask_version, __version__)
     asked = at_places(asked, lambda _section, _name, place: place.expanduser().absolute())
-    data = asked.data
-    one = alf.connect(one if one is not None else data.one)
+    data, given = asked.data, one
+    one = alf.connect(data.one if given is None else given)
     infos = _sessions(data, one)
     folder = cache.cache_folder(data.cache_dir, one).absolute()
-    place = Path(one.cache_dir) if one.mode == "local" else None
+    place = Path(one.cache_dir).absolute() if one.mode == "local" else None
     known = DataSettings(
-        one=data.one or place, cache_dir=folder, roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
+        one=data.one if given is None and data.one else place, cache_dir=folder,
+        roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
         sessions=tuple(info.eid for info in infos), neurons_only=data.neurons_only, neurons=data.neurons,
     )  # fmt: skip
     analysis = asked.model_copy(update={"data": known, "mesodask_version": __version__})
@@ -267,15 +273,17 @@ def _name(analysis: Analysis, infos: list[alf.SessionInfo]) -> str:
 
 def _write(record: Path, text: str) -> None:
     """Write the record, whole or not at all; one that is there as it is stays."""
-    if record.exists() and record.read_text(encoding="utf-8") == text:
-        return
-    record.parent.mkdir(parents=True, exist_ok=True)
-    temporary = stores.partial_of(record)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(record)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming_file(record, "nothing is computed without a record of it"):
+        content = text.encode()
+        if record.exists() and record.read_bytes() == content:  # a damaged one need not be text
+            return
+        record.parent.mkdir(parents=True, exist_ok=True)
+        temporary = stores.partial_of(record)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(record)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 # one stage after the other --------------------------------------------------------------------------------------
@@ -324,18 +332,20 @@ class _Workers(contextlib.ExitStack):
         return self._client
 
 
-def _carried_out(name: str, doing: Doing, workers: _Workers, watch: _Watch, text: str) -> StageResult:
+def _carried_out(name: str, doing: Doing, workers: _Workers, watch: _Watch) -> StageResult:
     begun = time.monotonic()
     try:
-        outcome: Outcome = STAGES[name](doing)
-        doing.keep(outcome.value, text)
+        with naming_file(doing.folder, "the stage is not finished"):
+            outcome: Outcome = STAGES[name](doing)
     except MesodaskError as error:
         if isinstance(error, ClusterError) or error is workers.error:  # no further stage has any workers
             raise
-        logger.info("%s: %s", name, error)
-        return StageResult(name, computed=watch.worked, seconds=time.monotonic() - begun, error=error)
-    computed, seconds = watch.worked or outcome.computed, time.monotonic() - begun
-    return StageResult(name, outcome.value, outcome.stores, outcome.files, outcome.notes, computed, seconds)
+        outcome = Outcome(None, error=error)
+    if outcome.error is not None:
+        logger.info("%s: %s", name, outcome.error)
+    given = {each.name: getattr(outcome, each.name) for each in fields(Outcome)}
+    given["computed"] |= watch.worked
+    return StageResult(name, **given, seconds=time.monotonic() - begun)
 
 
 def _no_workers() -> "Client":

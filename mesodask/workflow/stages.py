@@ -3,26 +3,26 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesodask import session_choice, sessions
 from mesodask.curves.cost import RunCost
 from mesodask.embedding import raster_order
-from mesodask.errors import NothingToDecodeError
+from mesodask.errors import MesodaskError, NothingToDecodeError, SessionsFailedError, TasksFailedError
 from mesodask.generalization import cross_session
 from mesodask.io import cache
-from mesodask.io.crossstore import CrossSessionStore
-from mesodask.io.runstore import RunStore
+from mesodask.io.folders import naming_file
 from mesodask.ndc import Progress, neuron_dropping_curves
 from mesodask.pairs import pairwise_curves
 from mesodask.population_sparseness import sparseness
 from mesodask.settings import CrossSessionSettings, NdcSettings
 from mesodask.tracking import tracking_table
 from mesodask.workflow.analysis import Analysis, settings_of_run
-from mesodask.workflow.file import ATTRIBUTE
 
 if TYPE_CHECKING:
     from distributed import Client
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Outcome:
         Whether it was computed, where that is not reported as it goes on.
     notes : tuple of str
         What of it was left out, and why.
+    error : MesodaskError or None
+        Why there is no more of it.
     """
 
     value: Any
@@ -46,6 +48,7 @@ class Outcome:
     files: tuple[Path, ...] = ()
     computed: bool = False
     notes: tuple[str, ...] = ()
+    error: MesodaskError | None = None
 
 
 @dataclass(frozen=True)
@@ -109,15 +112,19 @@ class Doing:
         return [cache.session_store(self.folder, eid) for eid in self.eids]
 
     def value_of(self, stage: str) -> Any:
-        """Give what a stage before has given; None if it has failed, or was not asked for."""
+        """Give what a stage before has given; None if that is nothing, or it was not asked for."""
         result = self.results.get(stage)
         return None if result is None else result.value
 
-    def keep(self, value: Any, text: str) -> None:
-        """Keep the record in a run's store, so that the run can be done again from it."""
-        if isinstance(value, (RunStore, CrossSessionStore)) and value.attrs.get(ATTRIBUTE) != text:
-            with value.writing():
-                value.update_attributes({ATTRIBUTE: text})
+
+def _in_spite_of_failures(compute: Callable[[], T]) -> tuple[T, MesodaskError | None]:
+    """Give what a function gives; where a part of it has failed for good, all else, and why there is no more."""
+    try:
+        return compute(), None
+    except (TasksFailedError, SessionsFailedError) as error:
+        if error.result is None:
+            raise
+        return error.result, error
 
 
 def _embed(doing: Doing) -> Outcome:
@@ -137,8 +144,11 @@ def _embed(doing: Doing) -> Outcome:
 
 def _ndc(doing: Doing) -> Outcome:
     assert doing.analysis.ndc is not None
-    run = neuron_dropping_curves(doing.eids, settings=doing.analysis.ndc, **doing.matched, **doing.work)
-    return Outcome(run, (run.path,))
+    settings = doing.analysis.ndc
+    run, error = _in_spite_of_failures(
+        lambda: neuron_dropping_curves(doing.eids, settings=settings, **doing.matched, **doing.work)
+    )
+    return Outcome(run, (run.path,), error=error)
 
 
 def _pairs_arguments(doing: Doing) -> dict[str, Any]:
@@ -149,11 +159,11 @@ def _pairs_arguments(doing: Doing) -> dict[str, Any]:
 
 
 def _pairs(doing: Doing) -> Outcome:
-    found = pairwise_curves(doing.eids, **_pairs_arguments(doing), **doing.work)
+    found, error = _in_spite_of_failures(lambda: pairwise_curves(doing.eids, **_pairs_arguments(doing), **doing.work))
     skipped = tuple(f"{' and '.join(pair.dates)}: {pair.reason}" for pair in found if pair.reason)
     runs = tuple(pair.run.path for pair in found if pair.run is not None)
     figures = tuple(pair.figure for pair in found if pair.figure is not None)
-    return Outcome(found, runs, figures, notes=skipped)
+    return Outcome(found, runs, figures, notes=skipped, error=error)
 
 
 def _series(doing: Doing) -> list[str]:
@@ -163,8 +173,8 @@ def _series(doing: Doing) -> list[str]:
     if not asked.choose:
         return doing.eids
     return session_choice.longest_series(
-        doing.eids, one=doing.one, roicat_root=doing.analysis.data.roicat_root, min_sessions=asked.min_sessions,
-        min_shared=asked.min_k_shared, min_trials=asked.min_trials, **doing.narrowing,
+        doing.eids, min_sessions=asked.min_sessions, min_shared=asked.min_k_shared, min_trials=asked.min_trials,
+        **doing.matched,
     )  # fmt: skip
 
 
@@ -174,18 +184,16 @@ def _cross_arguments(doing: Doing) -> dict[str, Any]:
 
 
 def _cross_session(doing: Doing) -> Outcome:
-    run = cross_session(_series(doing), **_cross_arguments(doing), **doing.work)
-    return Outcome(run, (run.path,))
+    run, error = _in_spite_of_failures(lambda: cross_session(_series(doing), **_cross_arguments(doing), **doing.work))
+    return Outcome(run, (run.path,), error=error)
 
 
 def _sparseness(doing: Doing) -> Outcome:
     asked = doing.analysis.sparseness
     assert asked is not None
-    found = sparseness(
-        doing.eids, one=doing.one, cache_dir=doing.folder, scale=asked.scale, sampling=asked.sampling,
-        **doing.narrowing, **doing.work,
-    )  # fmt: skip
-    return Outcome(found, tuple(map(Path, found.attrs["stores"])))
+    how: dict[str, Any] = {"scale": asked.scale, "sampling": asked.sampling} | doing.narrowing | doing.work
+    found, error = _in_spite_of_failures(lambda: sparseness(doing.eids, one=doing.one, cache_dir=doing.folder, **how))
+    return Outcome(found, tuple(map(Path, found.attrs["stores"])), error=error)
 
 
 def _figures(doing: Doing) -> Outcome:
@@ -196,13 +204,22 @@ def _figures(doing: Doing) -> Outcome:
     asked = doing.analysis.figures
     assert asked is not None
     folder = asked.folder or Path()
-    folder.mkdir(parents=True, exist_ok=True)
+    with naming_file(folder, "no figure is drawn"):
+        folder.mkdir(parents=True, exist_ok=True)
     drawn: list[Path] = []
+    errors: list[MesodaskError] = []
 
     def draw(name: str, plot: Callable[..., Any], what: Any, **how: Any) -> None:
-        if what is not None:
-            drawn.append(folder / f"{name}.{asked.format}")
-            plot(what, save=drawn[-1], **how)
+        if what is None:
+            return
+        file = folder / f"{name}.{asked.format}"
+        try:
+            with naming_file(file, "the figure is not drawn"):
+                plot(what, save=file, **how)
+        except MesodaskError as error:  # one figure costs no other
+            errors.append(error)
+        else:
+            drawn.append(file)
 
     draw("ndc", plot_ndc, doing.value_of("ndc"))
     draw("k_star", plot_k_star, doing.value_of("ndc"))
@@ -211,7 +228,7 @@ def _figures(doing: Doing) -> Outcome:
     for path in doing.session_stores() if asked.rasters else []:
         if path.exists():
             draw(f"raster_{path.stem}", plot_raster, path, sort=stores.has_group(path, "order"))
-    return Outcome(drawn, files=tuple(drawn))
+    return Outcome(drawn, files=tuple(drawn), notes=tuple(map(str, errors[1:])), error=next(iter(errors), None))
 
 
 def _report(doing: Doing) -> Outcome:
@@ -229,9 +246,10 @@ def _report(doing: Doing) -> Outcome:
         )  # fmt: skip
     if asked.rasters:
         given["sessions"] = [path for path in doing.session_stores() if path.exists()]
-    if asked.path is not None:
-        asked.path.parent.mkdir(parents=True, exist_ok=True)
-    page = write_report(run, asked.path, cross_session=doing.value_of("cross_session"), **given)
+    with naming_file(asked.path or run.path.with_suffix(".html"), "the report is not written"):
+        if asked.path is not None:
+            asked.path.parent.mkdir(parents=True, exist_ok=True)
+        page = write_report(run, asked.path, cross_session=doing.value_of("cross_session"), **given)
     return Outcome(page, files=(page,))
 
 
