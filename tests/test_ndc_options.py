@@ -262,6 +262,21 @@ def test_a_cut_piece_scores_as_the_whole() -> None:
     assert alone.score == whole.score
 
 
+def test_a_decoder_is_fitted_to_what_is_wanted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = population(3, n_neurons=5)
+    X, y = data["X"].values.astype(np.float32), data["y"].values
+    labels = null_labels("permute", y, range(9), key=("cut",)).T
+    fits = []
+    original = LinearDiscriminantAnalysis.fit
+    monkeypatch.setattr(LinearDiscriminantAnalysis, "fit", lambda self, *of: (fits.append(1), original(self, *of))[1])
+    for piece, n in ((Piece(5, range(1), False, range(4, 5)), 1), (Piece(5, range(1), True, range(2)), 3)):
+        fits.clear()
+        scores = score_by_decoder(X, y, labels, piece, {"n_splits": 5}, LinearDiscriminantAnalysis())
+        assert len(fits) == 5 * n
+        assert (scores.data_seconds > 0, np.isfinite(scores.score)) == (piece.data, piece.data)
+        assert scores.null_seconds > scores.data_seconds
+
+
 @pytest.mark.parametrize("decoder", [None, LinearDiscriminantAnalysis()])
 def test_another_block_size_gives_the_same_scores(
     own: Callable[..., RunStore], submitted: list[runner.Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,

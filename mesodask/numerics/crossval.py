@@ -81,6 +81,7 @@ def cross_val_details(
     folds: FoldKind = "shuffled",
     gap: int = 0,
     decoder: Any = None,
+    stratify: ArrayLike | None = None,
 ) -> CrossValidation:
     """Cross-validate a decoder, by default an L2 logistic regression, on every label column, with folds in common.
 
@@ -93,7 +94,7 @@ def cross_val_details(
     X : array (n_trials, n_neurons)
         Activity, float32 or float64.
     Y : array (n_trials, n_labels) of 0 and 1
-        Column 0, the data, makes the folds; the others are its null, or further labels.
+        Column 0, the data, makes the folds unless `stratify` does; the others are its null, or further labels.
     n_splits, seed, folds, gap
         See :func:`mesodask.numerics.folds.make_folds`.
     metric : {"auc", "accuracy"}, default "auc"
@@ -106,6 +107,8 @@ def cross_val_details(
         ``predict_proba`` where it has none; for metric "accuracy" its ``predict`` counts. Where a part of it has
         ``random_state=None``, that is seeded from `seed`, the fold, the label column and the parameter's name. A
         ConvergenceWarning is not shown, but counted. One fit runs at a time in a process.
+    stratify : array (n_trials,) of 0 and 1, optional
+        Labels that make the folds in place of column 0, and are not fitted.
 
     Returns
     -------
@@ -134,7 +137,7 @@ def cross_val_details(
     if decoder is not None:
         check_decoder(decoder, metric, C)
     activity, labels = checked_population(X, Y)
-    splits = make_folds(labels[0], n_splits=n_splits, seed=seed, folds=folds, gap=gap)
+    splits = make_folds(labels[0] if stratify is None else stratify, n_splits=n_splits, seed=seed, folds=folds, gap=gap)
     total = np.zeros(len(labels))
     folds_used, unconverged = np.zeros(len(labels), dtype=np.intp), np.zeros(len(labels), dtype=np.intp)
     features = np.empty((activity.shape[0], activity.shape[1] + 1), dtype=np.float32)
