@@ -139,15 +139,6 @@ def test_given_axes_are_drawn_on() -> None:
         plot_cross_session({"choice": run(), "block": run()}, axes=axes[:1])
 
 
-class Stored:
-    def datasets(self) -> dict[str, xr.Dataset]:
-        return {"choice": run(), "block": run()}
-
-
-def test_a_run_gives_its_datasets() -> None:
-    assert [panel.get_title() for panel in plot_cross_session(Stored()).axes] == ["choice", "block"]
-
-
 @pytest.mark.parametrize("n_sessions", [4, 60])
 def test_the_matrix(n_sessions: int) -> None:
     dataset = matrix(n_sessions)

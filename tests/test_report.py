@@ -16,10 +16,22 @@ import xarray as xr
 from browser import Browser
 from distributed import Client
 
-from mesodask import cross_session, cross_session_table, neuron_dropping_curves, summarize, tracking_table, write_report
+from mesodask import (
+    cross_session,
+    cross_session_table,
+    k_star,
+    neuron_dropping_curves,
+    plot_cross_session,
+    plot_k_star,
+    plot_ndc,
+    summarize,
+    tracking_table,
+    write_report,
+)
 from mesodask.cli import main
 from mesodask.compute import runner
 from mesodask.errors import SettingsError, StoreError
+from mesodask.figures import plot_generalization_matrix
 from mesodask.figures.report.command import recipe
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.runstore import RunStore
@@ -577,9 +589,28 @@ def test_errors_are_words(finished: RunStore, across: CrossSessionStore, tmp_pat
         write_report(finished, tmp_path / "nowhere" / "report.html")
     with pytest.raises(StoreError, match="no run store here"):
         write_report(tmp_path / "run.zarr")
-    with pytest.raises(SettingsError, match="a run across sessions"):
-        write_report(across.path, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given_as", [Path, CrossSessionStore, RunStore])
+def test_the_other_kind_of_run_is_told(
+    finished: RunStore, across: CrossSessionStore, given_as: Callable[[Path], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for take in (summarize, k_star, plot_ndc, plot_k_star, write_report):
+        with pytest.raises(StoreError, match=r"found a run across sessions; cross_session_table, .* take it"):
+            take(given_as(across.path))
+    for take in (cross_session_table, plot_cross_session, plot_generalization_matrix):
+        with pytest.raises(StoreError, match=r"found a run of neuron-dropping curves; summarize, .* take it"):
+            take(given_as(finished.path))
+    assert plot_cross_session(given_as(across.path)).axes[0].get_title() == "choice"
+    with pytest.raises(StoreError, match="found a run of neuron-dropping curves"):
+        write_report(finished, cross_session=CrossSessionStore(finished.path))
+    with pytest.raises(SettingsError, match="run is a Dataset; expected a run, or the path of its store"):
+        summarize(finished.tracked())
+    assert main(["report", str(finished.path), "--cross-session", str(finished.path)]) == 2
+    assert "found a run of neuron-dropping curves" in capsys.readouterr().err
+    assert main(["plot", "k-star", str(across.path), "--save", "k.png"]) == 2
+    assert "found a run across sessions" in capsys.readouterr().err
 
 
 def test_on_the_command_line(

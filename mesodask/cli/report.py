@@ -43,9 +43,10 @@ def report(
     Example: mesodask report SP072 --one ~/one --tracking --rasters -o report.html
     """
     from mesodask.figures.report import write_report
+    from mesodask.io.crossstore import checked_run
     from mesodask.io.runstore import RunStore
 
-    store = RunStore(find_run(run, one, cache_dir))
+    store = checked_run(find_run(run, one, cache_dir), RunStore)
     given: dict[str, Any] = {"delta": delta, "one": one, "roicat_root": roicat_root, "cross_session": cross_session}
     eids = store.tracked()["session"].values.tolist() if tracking or rasters else []
     if rasters:

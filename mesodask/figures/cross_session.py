@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mesodask.errors import DataError, SettingsError
 from mesodask.figures.saving import checked_file
+from mesodask.io.crossstore import CrossSessionStore, checked_run
 
 XAxis = Literal["date", "days"]
 
@@ -32,15 +33,8 @@ SMALLEST_TEXT = 4.5  # points, in a cell
 POINT = 1 / 72  # inches
 
 
-class HasDatasets(Protocol):
-    """A run that reads its targets as datasets."""
-
-    def datasets(self) -> Mapping[str, xr.Dataset]:
-        """Return a dataset a target."""
-
-
 def plot_cross_session(
-    run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset,
+    run: CrossSessionStore | str | Path | Mapping[str, xr.Dataset] | xr.Dataset,
     *,
     x: XAxis = "date",
     axes: Sequence[Axes] | None = None,
@@ -54,8 +48,8 @@ def plot_cross_session(
 
     Parameters
     ----------
-    run : run, mapping of str to xarray.Dataset, or xarray.Dataset
-        A cross-session run, its datasets by target, or the dataset of one target. Of each dataset are read
+    run : run, path-like, mapping of str to xarray.Dataset, or xarray.Dataset
+        A cross-session run, its path, its datasets by target, or the dataset of one target. Of each dataset are read
         ``accuracy, p_value, n_trials (session)``, ``null_accuracy (session, shuffle)``, ``fold_accuracy (fold)`` and
         ``date (session)``, with the home session first.
     x : {"date", "days"}
@@ -73,6 +67,8 @@ def plot_cross_session(
     ------
     SettingsError
         `x` is neither of the two, there are fewer axes than targets, or the figure cannot be saved under this name.
+    StoreError
+        There is no such run, or it is one of curves.
     DataError
         There is no target, or the run has a matrix of sessions: see :func:`plot_generalization_matrix`.
 
@@ -107,7 +103,7 @@ def plot_cross_session(
     return figure
 
 
-def plot_across(run: HasDatasets, *, x: XAxis = "date", save: str | Path | None = None) -> Figure:
+def plot_across(run: CrossSessionStore, *, x: XAxis = "date", save: str | Path | None = None) -> Figure:
     """Plot a run across sessions by what it is: the matrix if every session was trained on, else accuracy by date."""
     datasets = run.datasets()
     if any("train_session" in dataset.dims for dataset in datasets.values()):
@@ -116,7 +112,7 @@ def plot_across(run: HasDatasets, *, x: XAxis = "date", save: str | Path | None 
 
 
 def plot_generalization_matrix(
-    run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset,
+    run: CrossSessionStore | str | Path | Mapping[str, xr.Dataset] | xr.Dataset,
     *,
     save: str | Path | None = None,
     cmap: str = "viridis",
@@ -129,7 +125,7 @@ def plot_generalization_matrix(
 
     Parameters
     ----------
-    run : run, mapping of str to xarray.Dataset, or xarray.Dataset
+    run : run, path-like, mapping of str to xarray.Dataset, or xarray.Dataset
         As of :func:`plot_cross_session`, with ``accuracy, p_value (train_session, test_session)``.
     save : path-like, optional
         Write the figure here too; the ending decides the format.
@@ -144,6 +140,8 @@ def plot_generalization_matrix(
     ------
     SettingsError
         The figure cannot be saved under this name.
+    StoreError
+        There is no such run, or it is one of curves.
     DataError
         There is no target, or the run trained on the first session alone: see :func:`plot_cross_session`.
 
@@ -178,12 +176,14 @@ def plot_generalization_matrix(
     return figure
 
 
-def _datasets(run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset, *, matrix: bool) -> dict[str, xr.Dataset]:
+def _datasets(
+    run: CrossSessionStore | str | Path | Mapping[str, xr.Dataset] | xr.Dataset, *, matrix: bool
+) -> dict[str, xr.Dataset]:
     datasets: dict[str, xr.Dataset]
     if isinstance(run, xr.Dataset):
         datasets = {str(run.attrs.get("target", "")): run}
     else:
-        by_target: Any = run if isinstance(run, Mapping) else run.datasets()
+        by_target: Any = run if isinstance(run, Mapping) else checked_run(run, CrossSessionStore).datasets()
         datasets = dict(by_target)
     if not datasets:
         raise DataError("the run has no target to plot; let it compute one first")

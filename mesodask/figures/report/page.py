@@ -18,8 +18,7 @@ from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.report import content, pictures, words
 from mesodask.figures.report.command import recipe
 from mesodask.io import stores
-from mesodask.io.crossstore import KIND as CROSS_SESSION
-from mesodask.io.crossstore import CrossSessionStore
+from mesodask.io.crossstore import CrossSessionStore, checked_run
 from mesodask.io.runstore import RunStore
 from mesodask.status import run_status
 from mesodask.summary import summarize
@@ -72,24 +71,21 @@ def write_report(
     Raises
     ------
     SettingsError
-        Its name does not end in .html, its folder does not exist, or the run is one across sessions.
+        Its name does not end in .html, or its folder does not exist.
     StoreError
-        There is no such run, nothing of it has been computed, or a part of it is damaged.
+        There is no such run, it is of the other kind, nothing of it has been computed, or a part of it is damaged.
 
     Examples
     --------
     >>> write_report(run, "report.html")  # doctest: +SKIP
     """
-    store = run if isinstance(run, RunStore) else RunStore(Path(run))
+    store = checked_run(run, RunStore)
+    across = None if cross_session is None else checked_run(cross_session, CrossSessionStore)
     file = checked_page(store.path.with_suffix(".html") if path is None else path)
-    if store.attrs.get("kind") == CROSS_SESSION:
-        raise SettingsError(
-            f"{store.path}: a run across sessions; a report is of neuron-dropping curves, and takes it as cross_session"
-        )
     places = {"one": one, "roicat_root": roicat_root}
     values = _of_run(store, delta, places)
     values |= {
-        "cross_session": None if cross_session is None else _across(cross_session, places),
+        "cross_session": None if across is None else _across(across, places),
         "tracking": [] if tracking is None else [pictures.tracking_map(tracking)],
         "rasters": pictures.rasters(sessions),
     }
@@ -159,8 +155,7 @@ def _of_run(store: RunStore, delta: float | None, places: dict[str, Any]) -> dic
     }
 
 
-def _across(run: CrossSessionStore | str | Path, places: dict[str, Any]) -> dict[str, Any]:
-    store = run if isinstance(run, CrossSessionStore) else CrossSessionStore(Path(run))
+def _across(store: CrossSessionStore, places: dict[str, Any]) -> dict[str, Any]:
     table = cross_session_table(store)
     again = recipe(store, **places)
     return {"table": content.across(table), "pictures": [pictures.across(store)], "notes": words.across(table),
