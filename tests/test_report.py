@@ -5,6 +5,7 @@ import json
 import re
 import resource
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ import browser
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from browser import Browser
 from distributed import Client
 
@@ -627,3 +629,19 @@ def test_on_the_command_line(
     assert 'id="across"' in page.read_text()
     assert main(["report", str(tmp_path / "none.zarr"), "-o", str(page)]) == 2
     assert "no run store here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("neurons", ["MOs,VISp", "given"])
+def test_the_tracking_is_of_the_runs_neurons(
+    finished: RunStore, subject: SimulatedSubject, tmp_path: Path, caplog: pytest.LogCaptureFixture, neurons: str
+) -> None:
+    path = Path(shutil.copytree(finished.path, tmp_path / "run.zarr"))
+    zarr.open_group(path / "tracked", mode="r+").attrs.update({"neurons": neurons, "neurons_only": False})
+    where = {"one": subject.one_dir, "roicat_root": subject.roicat_root}
+    typed = ["--one", str(subject.one_dir), "--roicat-root", str(subject.roicat_root)]
+    assert main(["report", str(path), *typed, "--tracking"]) == 0
+    narrowed = None if neurons == "given" else neurons.split(",")
+    expected = tracking_table(subject.eids, **where, neurons_only=False, neurons=narrowed)
+    assert expected.sizes["neuron"] != tracking_table(subject.eids, **where).sizes["neuron"]
+    assert f"{expected.sizes['neuron']} neurons were found in any" in path.with_suffix(".html").read_text()
+    assert ("masks or rows" in caplog.text) == (neurons == "given")

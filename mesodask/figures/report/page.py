@@ -20,6 +20,7 @@ from mesodask.figures.report.command import recipe
 from mesodask.io import stores
 from mesodask.io.crossstore import CrossSessionStore, checked_run
 from mesodask.io.runstore import RunStore
+from mesodask.selection import GIVEN_BY_ARRAYS
 from mesodask.status import run_status
 from mesodask.summary import summarize
 from mesodask.summary_tables import caveats
@@ -199,7 +200,7 @@ def _neurons(tracked: xr.Dataset) -> str:
     if "neurons_only" not in attrs:
         return f"{words.count(n, 'neuron')}, as given in features=."
     cells = "flagged as cells" if attrs["neurons_only"] else "flagged as cells or not"
-    where = {"": "", "given": ", narrowed by masks or rows"}.get(
+    where = {"": "", GIVEN_BY_ARRAYS: ", narrowed by masks or rows"}.get(
         attrs.get("neurons", ""), f", in {attrs.get('neurons', '')}"
     )
     found = "of the session" if tracked.sizes["session"] == 1 else "that were found in every session by ROICaT"
