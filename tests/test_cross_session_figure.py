@@ -1,5 +1,7 @@
 """What the figures of cross-session runs draw."""
 
+import html
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from PIL import Image
 
 from mesodask.errors import DataError, SettingsError
 from mesodask.figures import plot_cross_session, plot_generalization_matrix
@@ -135,7 +138,7 @@ def test_given_axes_are_drawn_on() -> None:
     axes = figure.subplots(1, 2)
     assert plot_cross_session({"choice": run(), "block": run()}, axes=axes) is figure
     assert [panel.get_title() for panel in axes] == ["choice", "block"]
-    with pytest.raises(SettingsError, match="axes holds 1 of them, expected one a target, 2"):
+    with pytest.raises(SettingsError, match="axes: 1 for 2 targets; give one for each"):
         plot_cross_session({"choice": run(), "block": run()}, axes=axes[:1])
 
 
@@ -168,9 +171,26 @@ def test_figures_are_saved_where_asked_and_nowhere_else(tmp_path: Path, monkeypa
     plot_cross_session(run(), save=tmp_path / "a.svg")
     assert b"<svg" in (tmp_path / "a.svg").read_bytes()
     plot_generalization_matrix({"choice": matrix()}, save=tmp_path / "b.png")
-    assert (tmp_path / "b.png").read_bytes()[1:4] == b"PNG"
-    with pytest.raises(SettingsError, match="a figure's name ends in"):
-        plot_cross_session(run(), save=tmp_path / "a.doc")
+    with Image.open(tmp_path / "b.png") as image:
+        about = json.loads(image.text["Description"])  # type: ignore[attr-defined]
+    assert about["figure"] == "generalization_matrix"
+    assert about["targets"] == {"choice": {"subject": "S1"}}
+    assert '"picked_fold": 1' in html.unescape((tmp_path / "a.svg").read_text())
+
+
+def test_a_name_that_cannot_be_saved_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    for plot in (plot_cross_session, plot_generalization_matrix):
+        with pytest.raises(SettingsError, match="a figure's name ends in"):
+            plot({}, save=tmp_path / "a.doc")
+
+
+@pytest.mark.parametrize("x", ["date", "days"])
+def test_a_figure_is_as_large_as_asked(tmp_path: Path, x: str) -> None:
+    plot_cross_session(dict.fromkeys(TARGETS, run()), x=x, figsize=(4, 5), dpi=50, save=tmp_path / "a.png")  # type: ignore[arg-type]
+    plot_generalization_matrix(dict.fromkeys(TARGETS, matrix()), figsize=(4, 5), dpi=50, save=tmp_path / "b.png")
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (200, 250)
 
 
 def test_what_cannot_be_drawn_is_named() -> None:
