@@ -54,7 +54,7 @@ def cross_session_table(run: CrossSessionStore | str | Path) -> pd.DataFrame:
     Examples
     --------
     >>> table = cross_session_table(run)  # doctest: +SKIP
-    >>> table.query("p < 0.05").groupby("target")["days"].max()  # doctest: +SKIP
+    >>> table.query("p <= 0.05").groupby("target")["days"].max()  # doctest: +SKIP
     """
     store = checked_run(run, CrossSessionStore)
     datasets = store.datasets()

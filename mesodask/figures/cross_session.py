@@ -18,6 +18,7 @@ from mesodask.errors import DataError, SettingsError
 from mesodask.figures.panels import grid, set_title, target_panels
 from mesodask.figures.saving import DPI, checked_file, save_figure
 from mesodask.io.crossstore import CrossSessionStore, checked_run
+from mesodask.numerics.inference import MAX_P
 
 XAxis = Literal["date", "days"]
 
@@ -25,7 +26,6 @@ PANEL_SIZE = (4.6, 3.6)  # inches
 SMALL = 7.0  # points
 BAND, ABROAD, HOME = "0.6", "#21668d", "#c4541c"  # distinct in grey, and to colour-blind eyes
 DODGE = 0.3  # days between the sessions of one day
-MAX_P = 0.05  # a star below
 NULL_PERCENTILES = (2.5, 97.5)
 LEGEND = 0.6  # inches below the panels
 CELL, MAP_SIZE, MARGIN = 0.36, (2.6, 8.0), 1.7  # inches of a session, of a map (least and most), beside it
@@ -45,7 +45,7 @@ def plot_cross_session(
     """Plot how well the readout of the first session decodes each session, a panel a target.
 
     The diamond is the cross-validated accuracy of the home session, the short strokes are its folds. Circles are the
-    later sessions, with a star above where p < 0.05. The grey band holds the middle 95 % of the null accuracies. The
+    later sessions, with a star above where p <= 0.05. The grey band holds the middle 95 % of the null accuracies. The
     dotted line is chance; the numbers at the bottom are the trials decoded. Sessions without a score are named.
 
     Parameters
@@ -138,7 +138,7 @@ def plot_generalization_matrix(
     """Plot how well the readout of every session decodes every other, a heat map a target, sessions by date.
 
     A row is the session trained on, a column the session decoded; the diagonal, framed, is cross-validated. Dots mark
-    p < 0.05; where cells are large enough they hold the accuracy in percent, with a star in place of the dot.
+    p <= 0.05; where cells are large enough they hold the accuracy in percent, with a star in place of the dot.
     All maps have the same colours, from chance on; pairs without a score are grey.
 
     Parameters
@@ -250,7 +250,7 @@ def _legend_handles(x: XAxis) -> list[Any]:
     return [
         Line2D([], [], color=HOME, marker="D", ms=5, lw=0, label="home, cross-validated (strokes: folds)"),
         Line2D([], [], color=ABROAD, marker="o", ms=5, lw=1.4, label="other sessions"),
-        Line2D([], [], color=ABROAD, marker="*", ms=6, lw=0, label=f"p < {MAX_P:g}"),
+        Line2D([], [], color=ABROAD, marker="*", ms=6, lw=0, label=f"p \u2264 {MAX_P:g}"),
         Patch(facecolor=BAND, alpha=0.3, lw=0, label="95 % of the null"),
         Line2D([], [], color="0.4", ls=":", lw=0.8, label="chance"),
         Line2D([], [], lw=0, label=numbers),
@@ -268,7 +268,7 @@ def _draw_target(panel: Axes, dataset: xr.Dataset, x: XAxis, width: float) -> No
     panel.plot(places[1:], accuracy[1:], "-o", color=ABROAD, lw=1.4, ms=5, mec="white", mew=0.6, zorder=4)
     panel.plot(places[:1], accuracy[:1], "D", color=HOME, ms=6, mec="white", mew=0.6, zorder=5)
     for place, height, value in zip(places, accuracy, p, strict=True):
-        if value < MAX_P:
+        if value <= MAX_P:
             panel.annotate(
                 "*", (place, height), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
                 color=ABROAD, fontsize="large", fontweight="bold",
@@ -362,7 +362,7 @@ def _note_skipped(panel: Axes, dataset: xr.Dataset) -> None:
 
 def _draw_matrix(panel: Axes, dataset: xr.Dataset, colors: Any, norm: Any, cell: float) -> None:
     accuracy = dataset["accuracy"].transpose("train_session", "test_session").values
-    below = dataset["p_value"].transpose("train_session", "test_session").values < MAX_P
+    tells = dataset["p_value"].transpose("train_session", "test_session").values <= MAX_P
     n_sessions = len(accuracy)
     panel.imshow(accuracy, cmap=colors, norm=norm)
     for session in range(n_sessions):
@@ -380,7 +380,7 @@ def _draw_matrix(panel: Axes, dataset: xr.Dataset, colors: Any, norm: Any, cell:
     size = min(0.85 * cell / POINT / (0.62 * 3), SMALL)
     for (train, test), value in np.ndenumerate(accuracy):
         mark = "*" if size >= SMALLEST_TEXT else "."
-        text = (f"{100 * value:.0f}" if size >= SMALLEST_TEXT else "") + mark * bool(below[train, test])
+        text = (f"{100 * value:.0f}" if size >= SMALLEST_TEXT else "") + mark * bool(tells[train, test])
         if np.isfinite(value) and text:
             color = "black" if norm(value) > 0.6 else "white"
             panel.text(test, train, text, ha="center", va="center", fontsize=max(size, SMALLEST_TEXT), color=color)
