@@ -34,11 +34,14 @@ from mesodask.cli import main
 from mesodask.compute import runner
 from mesodask.errors import SettingsError, StoreError
 from mesodask.figures import plot_generalization_matrix
+from mesodask.figures.report import words
 from mesodask.figures.report.command import recipe
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.runstore import RunStore
+from mesodask.runs.counts import TargetStatus
 from mesodask.sessions import trials
 from mesodask.simulate import SimulatedSubject
+from mesodask.status import RunStatus
 
 DASH = "\N{EN DASH}"
 CURVES = ("mean", "low", "high", "null_mean", "null_low", "null_high", "p", "n_resamples")
@@ -243,6 +246,11 @@ def test_a_run_that_is_not_finished_says_so(
     page = write_report(store)
     assert page == store.path.with_suffix(".html")
     assert "This run is not finished: 50% of" in page.read_text()
+
+
+def test_what_is_not_finished_is_not_100_percent() -> None:
+    status = RunStatus(Path("run.zarr"), "S1", (TargetStatus("choice", total=1000, done=999, left=1),), None)
+    assert "This run is not finished: 99% of" in words.state(status)
 
 
 # what it does in a browser ------------------------------------------------------------------------------------------
