@@ -17,6 +17,7 @@ from mesodask.numerics import inference
 from mesodask.settings import TARGETS
 
 LEVEL = 0.95
+METRIC_NAMES = {"auc": "AUC", "accuracy": "balanced accuracy"}
 # the fewest with which 1 / (1 + shuffles), the smallest p-value there can be, allows a k*
 MIN_SHUFFLES = round(1 / inference.MAX_P) - 1
 

@@ -12,10 +12,9 @@ from mesodask.figures.palette import session_colors
 from mesodask.figures.panels import set_title, target_panels
 from mesodask.figures.saving import DPI, checked_file, save_figure
 from mesodask.io.runstore import RunStore
-from mesodask.summary import summarize
+from mesodask.summary import METRIC_NAMES, summarize
 
 PANEL_SIZE = (4.6, 3.4)  # inches
-METRIC_NAMES = {"auc": "AUC", "accuracy": "balanced accuracy"}
 
 
 def plot_ndc(

@@ -10,13 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from mesodask.checked import meanings
-from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.palette import session_colors
 from mesodask.figures.report import words
 from mesodask.figures.report.command import held_settings
 from mesodask.io.runstore import RunStore
 from mesodask.settings import NdcSettings
-from mesodask.summary import CURVES
+from mesodask.summary import CURVES, METRIC_NAMES
 from mesodask.tracking import session_labels
 
 ON_DARK = (0.3, 1.0)  # of 0..1 on the sessions' map: its dark end would vanish on a dark page

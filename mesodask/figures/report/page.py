@@ -14,7 +14,6 @@ import xarray as xr
 
 from mesodask.cross.summary import cross_session_table
 from mesodask.errors import SettingsError
-from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.report import content, pictures, words
 from mesodask.figures.report.command import recipe
 from mesodask.io import stores
@@ -22,7 +21,7 @@ from mesodask.io.crossstore import CrossSessionStore, checked_run
 from mesodask.io.runstore import RunStore
 from mesodask.selection import GIVEN_BY_ARRAYS
 from mesodask.status import run_status
-from mesodask.summary import summarize
+from mesodask.summary import METRIC_NAMES, summarize
 from mesodask.summary_tables import caveats
 
 ENDINGS = (".html", ".htm")

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.numerics.inference import MAX_P
 from mesodask.percent import whole_percent
 from mesodask.status import RunStatus
-from mesodask.summary import null_claim
+from mesodask.summary import METRIC_NAMES, null_claim
 
 NOTHING = "\N{EN DASH}"
 

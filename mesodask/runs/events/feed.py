@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mesodask.errors import StoreError
 from mesodask.io.runreader import ScoreReader
-from mesodask.summary import curve_point, decoder_name
+from mesodask.summary import METRIC_NAMES, curve_point, decoder_name
 
 if TYPE_CHECKING:
     from mesodask.compute.runner import Failure, Task
@@ -22,7 +22,6 @@ LOOKS_BACK = 60.0  # s that the speed is taken over
 KEPT_FAILURES = 5
 LETTERS = 1000  # of an error
 KEY = "Lines: mean scores; their bands: 95 % of the resamples; grey: 95 % of the null's means; dotted: chance."
-METRICS = {"auc": "AUC", "accuracy": "balanced accuracy"}
 
 
 class Asked(Protocol):
@@ -145,7 +144,7 @@ class Feed:
         metric = getattr(self._run.settings, "metric", "")
         return {
             "title": target, "note": _note(skipped), "x": ks, "log_x": True,
-            "x_label": "number of neurons", "y_label": METRICS.get(metric, metric), "reference": 0.5,
+            "x_label": "number of neurons", "y_label": METRIC_NAMES.get(metric, metric), "reference": 0.5,
         }  # fmt: skip
 
     def _reader(self, number: int, target: str) -> ScoreReader | None:
