@@ -23,6 +23,7 @@ from mesodask.selection import GIVEN_BY_ARRAYS
 from mesodask.status import run_status
 from mesodask.summary import METRIC_NAMES, summarize
 from mesodask.summary_tables import caveats
+from mesodask.tracking import session_labels
 
 ENDINGS = (".html", ".htm")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "xarray", "zarr", "dask", "distributed", "matplotlib")
@@ -127,7 +128,7 @@ def _render(values: dict[str, Any]) -> str:
 def _of_run(store: RunStore, delta: float | None, places: dict[str, Any]) -> dict[str, Any]:
     """Gather all that the run itself has to tell."""
     summary, tracked = summarize(store, delta=delta), store.tracked()
-    labels, eids = content.labels_of(tracked), tracked["session"].values.tolist()
+    labels, eids = session_labels(tracked), tracked["session"].values.tolist()
     targets = summary["target"].values.tolist()
     attrs = summary.attrs
     return {
