@@ -96,7 +96,7 @@ def _days(dates: list[str]) -> np.ndarray | None:
     Examples
     --------
     >>> days = _days(["2025-01-01", "2025-01-01", "2025-01-03"])
-    >>> (days - days[0]).tolist(), _days(["2025-01-01", ""]), _days(["odour", "tone"])
+    >>> (days - days[0]).round(3).tolist(), _days(["2025-01-01", ""]), _days(["odour", "tone"])
     ([0.0, 0.3, 2.0], None, None)
     """
     try:
