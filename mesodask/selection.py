@@ -10,6 +10,7 @@ import numpy as np
 from mesodask.errors import SettingsError
 
 N_LISTED = 12  # regions that a message names
+GIVEN_BY_ARRAYS = "given"  # by masks or rows, in the words of in_words
 Narrowing = Any  # see :func:`masks`
 
 
@@ -111,7 +112,7 @@ def in_words(neurons: Narrowing) -> str:
     if neurons is None:
         return ""
     parsed = None if isinstance(neurons, Mapping) else _parse(neurons)
-    return ",".join(sorted(parsed)) if isinstance(parsed, set) else "given"
+    return ",".join(sorted(parsed)) if isinstance(parsed, set) else GIVEN_BY_ARRAYS
 
 
 def _by_session(neurons: Narrowing, eids: Mapping[str, int]) -> dict[str, Any]:

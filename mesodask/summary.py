@@ -10,12 +10,14 @@ import pandas as pd
 import xarray as xr
 
 from mesodask.errors import StoreError
+from mesodask.io.crossstore import checked_run
 from mesodask.io.runreader import ScoreReader, is_computed, is_defined
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import inference
 from mesodask.settings import TARGETS
 
 LEVEL = 0.95
+METRIC_NAMES = {"auc": "AUC", "accuracy": "balanced accuracy"}
 # the fewest with which 1 / (1 + shuffles), the smallest p-value there can be, allows a k*
 MIN_SHUFFLES = round(1 / inference.MAX_P) - 1
 
@@ -133,13 +135,9 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
     Raises
     ------
     StoreError
-        There is no such run, or a chunk of it is damaged.
+        There is no such run, it has no curves, or a chunk of it is damaged.
     """
-    store = run if isinstance(run, RunStore) else RunStore(Path(run))
-    if store.attrs.get("kind") == "cross_session":
-        raise StoreError(f"{store.path}: a cross-session run, which has no curves; use cross_session_table")
-    if not store.exists():
-        raise StoreError(f"{store.path}: no run store here; give the path that neuron_dropping_curves printed")
+    store = checked_run(run, RunStore)
     settings = store.attrs["settings"]
     tracked = store.tracked()
     delta = settings["delta"] if delta is None else delta

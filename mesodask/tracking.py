@@ -198,14 +198,20 @@ def session_names(infos: Sequence[alf.SessionInfo]) -> dict[str, list]:
 def session_labels(sessions: xr.Dataset) -> list[str]:
     """Name sessions by their ``date``, and with their ``number`` where a day has several.
 
+    Where no numbers are known, their place among the sessions stands for them.
+
     Examples
     --------
-    >>> session_labels(xr.Dataset({"date": ("session", ["d1", "d2", "d2"]), "number": ("session", [1, 1, 2])}))
-    ['d1', 'd2/001', 'd2/002']
+    >>> sessions = xr.Dataset({"date": ("session", ["d1", "d2", "d2"]), "number": ("session", [1, 1, 2])})
+    >>> session_labels(sessions), session_labels(sessions.drop_vars("number"))
+    (['d1', 'd2/001', 'd2/002'], ['d1', 'd2 (2)', 'd2 (3)'])
     """
     dates = sessions["date"].values.tolist()
-    numbers = sessions["number"].values.tolist()
-    return [f"{d}/{n:03d}" if dates.count(d) > 1 else str(d) for d, n in zip(dates, numbers, strict=True)]
+    if "number" in sessions:
+        marks = [f"/{number:03d}" for number in sessions["number"].values.tolist()]
+    else:
+        marks = [f" ({place})" for place in range(1, len(dates) + 1)]
+    return [f"{date}{mark}" if dates.count(date) > 1 else str(date) for date, mark in zip(dates, marks, strict=True)]
 
 
 def all_neurons(session: xr.Dataset, *, neurons_only: bool = True, neurons: selection.Narrowing = None) -> xr.Dataset:

@@ -17,6 +17,7 @@ import pytest
 import survival_driver
 import xarray as xr
 from distributed import Client, LocalCluster
+from PIL import Image
 from scipy.stats import kstest
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest, f_classif
@@ -570,3 +571,10 @@ def test_command(
     assert main(["cross-session", *subject.eids, *typed, "--x", "days", "--figure", str(tmp_path / "days.png")]) == 0
     assert main(["plot", str(run.path), str(tmp_path / "plot.png")]) == 0
     assert min((tmp_path / name).stat().st_size for name in ("days.png", "plot.png")) > 10_000
+    small = ["plot", "ndc", str(run.path), "--save", str(tmp_path / "small.png")]
+    assert main([*small, "--size", "4,5", "--dpi", "50"]) == 0
+    with Image.open(tmp_path / "small.png") as image:
+        assert image.size == (200, 250)
+        about = json.loads(image.text["Description"])  # type: ignore[attr-defined]
+    assert (about["run"], about["settings"]["dim_k"]) == (str(run.path), 32)
+    assert main([*small, "--dpi", "0"]) == 2

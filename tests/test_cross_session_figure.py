@@ -1,5 +1,7 @@
 """What the figures of cross-session runs draw."""
 
+import html
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from PIL import Image
 
 from mesodask.errors import DataError, SettingsError
 from mesodask.figures import plot_cross_session, plot_generalization_matrix
@@ -17,7 +20,7 @@ from mesodask.figures import plot_cross_session, plot_generalization_matrix
 DATES = ["2025-01-03", "2025-01-04", "2025-01-08", "2025-01-08", "2025-01-20"]
 DAYS = [0.0, 1.0, 5.0, 5.3, 17.0]
 ACCURACY = [0.9, 0.85, np.nan, 0.7, 0.52]
-P = [np.nan, 0.01, np.nan, 0.049, 0.05]
+P = [np.nan, 0.01, np.nan, 0.05, 0.051]
 N_TRIALS = [300, 210, 90, 401, 222]
 TARGETS = ("choice", "feedback", "stimulus", "block")
 
@@ -43,7 +46,7 @@ def matrix(n_sessions: int = 4) -> xr.Dataset:
     accuracy = 0.6 + np.arange(n_sessions**2).reshape(n_sessions, n_sessions) / (3 * n_sessions**2)
     accuracy[1, 2] = np.nan
     p = np.full(accuracy.shape, 0.5)
-    p[0, 1] = p[3, 0] = 0.01
+    p[0, 1] = p[3, 0] = 0.05
     dates = [f"2025-01-{day + 1:02d}" for day in range(n_sessions)]
     return xr.Dataset(
         {"accuracy": (dims, accuracy), "p_value": (dims, p)}, {"date": ("session", dates)}, {"subject": "S1"}
@@ -73,7 +76,7 @@ def test_what_is_drawn(x: str, places: list[float]) -> None:
         np.testing.assert_array_equal(abroad.get_ydata(), ACCURACY[1:])
         np.testing.assert_array_equal(folds.get_ydata(), [0.88, 0.9, 0.92])
         assert set(chance.get_ydata()) == {0.5}
-        # .05 is not below .05, and the home session has no p-value
+        # the least that 19 shuffles can give counts, as in every table, and the home session has no p-value
         assert stars(panel) == [(places[1], 0.85), (places[3], 0.7)]
         (band,) = (c for c in panel.collections if isinstance(c, PolyCollection))
         low, high = np.quantile(dataset["null_accuracy"].values[[1, 3, 4]], [0.025, 0.975], axis=1)
@@ -85,7 +88,7 @@ def test_what_is_drawn(x: str, places: list[float]) -> None:
         assert "no score: 2025-01-08" in [text.get_text() for text in panel.texts]
         assert panel.get_ylabel() == "accuracy"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "p < 0.05" in labels
+    assert "p \u2264 0.05" in labels
     assert "95 % of the null" in labels
     assert figure.get_suptitle() == "S1: 5 sessions, 2025-01-03 to 2025-01-20; trained on 2025-01-03"
 
@@ -135,17 +138,8 @@ def test_given_axes_are_drawn_on() -> None:
     axes = figure.subplots(1, 2)
     assert plot_cross_session({"choice": run(), "block": run()}, axes=axes) is figure
     assert [panel.get_title() for panel in axes] == ["choice", "block"]
-    with pytest.raises(SettingsError, match="axes holds 1 of them, expected one a target, 2"):
+    with pytest.raises(SettingsError, match="axes: 1 for 2 targets; give one for each"):
         plot_cross_session({"choice": run(), "block": run()}, axes=axes[:1])
-
-
-class Stored:
-    def datasets(self) -> dict[str, xr.Dataset]:
-        return {"choice": run(), "block": run()}
-
-
-def test_a_run_gives_its_datasets() -> None:
-    assert [panel.get_title() for panel in plot_cross_session(Stored()).axes] == ["choice", "block"]
 
 
 @pytest.mark.parametrize("n_sessions", [4, 60])
@@ -177,9 +171,26 @@ def test_figures_are_saved_where_asked_and_nowhere_else(tmp_path: Path, monkeypa
     plot_cross_session(run(), save=tmp_path / "a.svg")
     assert b"<svg" in (tmp_path / "a.svg").read_bytes()
     plot_generalization_matrix({"choice": matrix()}, save=tmp_path / "b.png")
-    assert (tmp_path / "b.png").read_bytes()[1:4] == b"PNG"
-    with pytest.raises(SettingsError, match="a figure's name ends in"):
-        plot_cross_session(run(), save=tmp_path / "a.doc")
+    with Image.open(tmp_path / "b.png") as image:
+        about = json.loads(image.text["Description"])  # type: ignore[attr-defined]
+    assert about["figure"] == "generalization_matrix"
+    assert about["targets"] == {"choice": {"subject": "S1"}}
+    assert '"picked_fold": 1' in html.unescape((tmp_path / "a.svg").read_text())
+
+
+def test_a_name_that_cannot_be_saved_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    for plot in (plot_cross_session, plot_generalization_matrix):
+        with pytest.raises(SettingsError, match="a figure's name ends in"):
+            plot({}, save=tmp_path / "a.doc")
+
+
+@pytest.mark.parametrize("x", ["date", "days"])
+def test_a_figure_is_as_large_as_asked(tmp_path: Path, x: str) -> None:
+    plot_cross_session(dict.fromkeys(TARGETS, run()), x=x, figsize=(4, 5), dpi=50, save=tmp_path / "a.png")  # type: ignore[arg-type]
+    plot_generalization_matrix(dict.fromkeys(TARGETS, matrix()), figsize=(4, 5), dpi=50, save=tmp_path / "b.png")
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (200, 250)
 
 
 def test_what_cannot_be_drawn_is_named() -> None:

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mesodask"
 # rooms from right to left: a room may import rooms of lower rank, and its own siblings
 RANK = {
     "errors": 0,
+    "percent": 0,
     "schema": 1,
     "checked": 0.4,
     "targets": 0.6,

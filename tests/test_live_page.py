@@ -33,6 +33,7 @@ from mesodask.compute.live_runs import TOPIC, Board
 from mesodask.errors import TasksFailedError
 from mesodask.io.runstore import RunStore
 from mesodask.runs.events import feed, teller
+from mesodask.tracking import session_labels
 
 SMALL = {"ks": (4, 8, 16), "R": 20, "n_label_shuffles": 19}
 DAYS = ("day-1", "day-2")
@@ -352,6 +353,20 @@ def same_curves(client: Client, store: RunStore) -> bool:
 
 
 # the driver's side ------------------------------------------------------------------------------------------------
+
+
+def test_sessions_of_one_day_are_named_as_everywhere(tmp_path: Path) -> None:
+    tracked = xr.Dataset(
+        {"roi": (("session", "neuron"), np.zeros((3, 2)))},
+        {"date": ("session", ["2025-01-13", "2025-01-14", "2025-01-14"]), "number": ("session", [1, 1, 3])},
+        {"subject": "S1"},
+    )
+    run = SimpleNamespace(
+        store=RunStore(tmp_path / "run.zarr"), tracked=tracked, eids=list("abc"), decoded_by=None, settings=None
+    )
+    said = feed.Feed([(SimpleNamespace(run=run, target="choice", session=0), 5)]).begin("client")
+    assert said["lines"] == session_labels(tracked) == ["2025-01-13", "2025-01-14/001", "2025-01-14/003"]
+    assert said["panels"][0]["note"] == "skipped: 2025-01-14/001, 2025-01-14/003"
 
 
 def test_twenty_thousand_results_are_few_events(thread: Client, tmp_path: Path) -> None:

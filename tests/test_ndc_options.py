@@ -19,6 +19,7 @@ from mesodask.cli.commands import ALL
 from mesodask.compute import runner
 from mesodask.curves import plan as run_plan
 from mesodask.curves.plan import Piece
+from mesodask.curves.populations import check_populations
 from mesodask.curves.scores import score_by_decoder, score_subset
 from mesodask.errors import DataError, NothingToDecodeError, SettingsError, TrackingError
 from mesodask.io.runstore import RunStore
@@ -188,6 +189,25 @@ def test_blocks_of_a_population(own: Callable[..., RunStore]) -> None:
         own({"a": data.drop_vars("block")}, null="blockwise")
 
 
+@pytest.mark.parametrize("dtype", [object, np.dtypes.StringDType()])
+def test_a_population_is_known_by_the_names_of_its_blocks_wherever_they_lie(dtype: object) -> None:
+    def build_id(blocks: np.ndarray) -> str:
+        names = np.array([f"a block of a long name, {block}" for block in blocks], dtype=dtype)
+        return check_populations({"a": population(0).assign(block=("trial", names))})[0].build_id
+
+    blocks = population(0)["block"].values
+    assert build_id(blocks) == build_id(blocks)
+    assert build_id(blocks) != build_id(np.roll(blocks, 1))
+
+
+def test_populations_keep_their_build_ids() -> None:
+    y = np.arange(4) % 2
+    data = xr.Dataset({"X": (("trial", "neuron"), np.eye(4)), "y": ("trial", y)})
+    assert check_populations({"a": data})[0].build_id == "bef6e43ae296160048f693414e76e1e5"
+    blocks = data.assign(block=("trial", np.array(["l", "l", "r", "r"])))
+    assert check_populations({"a": blocks})[0].build_id == "02e80c9c0122ffc6ec901e7361e8ea06"
+
+
 @pytest.mark.parametrize(
     ("features", "options", "error", "words"),
     [
@@ -260,6 +280,21 @@ def test_a_cut_piece_scores_as_the_whole() -> None:
     np.testing.assert_array_equal(part.null, whole.null[4:7])
     alone = score_by_decoder(X, y, labels, Piece(5, range(1), True), how, forest)
     assert alone.score == whole.score
+
+
+def test_a_decoder_is_fitted_to_what_is_wanted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = population(3, n_neurons=5)
+    X, y = data["X"].values.astype(np.float32), data["y"].values
+    labels = null_labels("permute", y, range(9), key=("cut",)).T
+    fits = []
+    original = LinearDiscriminantAnalysis.fit
+    monkeypatch.setattr(LinearDiscriminantAnalysis, "fit", lambda self, *of: (fits.append(1), original(self, *of))[1])
+    for piece, n in ((Piece(5, range(1), False, range(4, 5)), 1), (Piece(5, range(1), True, range(2)), 3)):
+        fits.clear()
+        scores = score_by_decoder(X, y, labels, piece, {"n_splits": 5}, LinearDiscriminantAnalysis())
+        assert len(fits) == 5 * n
+        assert (scores.data_seconds > 0, np.isfinite(scores.score)) == (piece.data, piece.data)
+        assert scores.null_seconds > scores.data_seconds
 
 
 @pytest.mark.parametrize("decoder", [None, LinearDiscriminantAnalysis()])

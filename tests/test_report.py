@@ -5,6 +5,7 @@ import json
 import re
 import resource
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,18 +14,34 @@ import browser
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from browser import Browser
 from distributed import Client
 
-from mesodask import cross_session, cross_session_table, neuron_dropping_curves, summarize, tracking_table, write_report
+from mesodask import (
+    cross_session,
+    cross_session_table,
+    k_star,
+    neuron_dropping_curves,
+    plot_cross_session,
+    plot_k_star,
+    plot_ndc,
+    summarize,
+    tracking_table,
+    write_report,
+)
 from mesodask.cli import main
 from mesodask.compute import runner
 from mesodask.errors import SettingsError, StoreError
+from mesodask.figures import plot_generalization_matrix
+from mesodask.figures.report import words
 from mesodask.figures.report.command import recipe
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.runstore import RunStore
+from mesodask.runs.counts import TargetStatus
 from mesodask.sessions import trials
 from mesodask.simulate import SimulatedSubject
+from mesodask.status import RunStatus
 
 DASH = "\N{EN DASH}"
 CURVES = ("mean", "low", "high", "null_mean", "null_low", "null_high", "p", "n_resamples")
@@ -229,6 +246,11 @@ def test_a_run_that_is_not_finished_says_so(
     page = write_report(store)
     assert page == store.path.with_suffix(".html")
     assert "This run is not finished: 50% of" in page.read_text()
+
+
+def test_what_is_not_finished_is_not_100_percent() -> None:
+    status = RunStatus(Path("run.zarr"), "S1", (TargetStatus("choice", total=1000, done=999, left=1),), None)
+    assert "This run is not finished: 99% of" in words.state(status)
 
 
 # what it does in a browser ------------------------------------------------------------------------------------------
@@ -577,9 +599,28 @@ def test_errors_are_words(finished: RunStore, across: CrossSessionStore, tmp_pat
         write_report(finished, tmp_path / "nowhere" / "report.html")
     with pytest.raises(StoreError, match="no run store here"):
         write_report(tmp_path / "run.zarr")
-    with pytest.raises(SettingsError, match="a run across sessions"):
-        write_report(across.path, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given_as", [Path, CrossSessionStore, RunStore])
+def test_the_other_kind_of_run_is_told(
+    finished: RunStore, across: CrossSessionStore, given_as: Callable[[Path], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for take in (summarize, k_star, plot_ndc, plot_k_star, write_report):
+        with pytest.raises(StoreError, match=r"found a run across sessions; cross_session_table, .* take it"):
+            take(given_as(across.path))
+    for take in (cross_session_table, plot_cross_session, plot_generalization_matrix):
+        with pytest.raises(StoreError, match=r"found a run of neuron-dropping curves; summarize, .* take it"):
+            take(given_as(finished.path))
+    assert plot_cross_session(given_as(across.path)).axes[0].get_title() == "choice"
+    with pytest.raises(StoreError, match="found a run of neuron-dropping curves"):
+        write_report(finished, cross_session=CrossSessionStore(finished.path))
+    with pytest.raises(SettingsError, match="run is a Dataset; expected a run, or the path of its store"):
+        summarize(finished.tracked())
+    assert main(["report", str(finished.path), "--cross-session", str(finished.path)]) == 2
+    assert "found a run of neuron-dropping curves" in capsys.readouterr().err
+    assert main(["plot", "k-star", str(across.path), "--save", "k.png"]) == 2
+    assert "found a run across sessions" in capsys.readouterr().err
 
 
 def test_on_the_command_line(
@@ -596,3 +637,19 @@ def test_on_the_command_line(
     assert 'id="across"' in page.read_text()
     assert main(["report", str(tmp_path / "none.zarr"), "-o", str(page)]) == 2
     assert "no run store here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("neurons", ["MOs,VISp", "given"])
+def test_the_tracking_is_of_the_runs_neurons(
+    finished: RunStore, subject: SimulatedSubject, tmp_path: Path, caplog: pytest.LogCaptureFixture, neurons: str
+) -> None:
+    path = Path(shutil.copytree(finished.path, tmp_path / "run.zarr"))
+    zarr.open_group(path / "tracked", mode="r+").attrs.update({"neurons": neurons, "neurons_only": False})
+    where = {"one": subject.one_dir, "roicat_root": subject.roicat_root}
+    typed = ["--one", str(subject.one_dir), "--roicat-root", str(subject.roicat_root)]
+    assert main(["report", str(path), *typed, "--tracking"]) == 0
+    narrowed = None if neurons == "given" else neurons.split(",")
+    expected = tracking_table(subject.eids, **where, neurons_only=False, neurons=narrowed)
+    assert expected.sizes["neuron"] != tracking_table(subject.eids, **where).sizes["neuron"]
+    assert f"{expected.sizes['neuron']} neurons were found in any" in path.with_suffix(".html").read_text()
+    assert ("masks or rows" in caplog.text) == (neurons == "given")

@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 from matplotlib.figure import Figure
 
-from mesodask import k_star, plot_ndc, schema, summarize, summary_table, write_csv
+from mesodask import k_star, plot_k_star, plot_ndc, schema, summarize, summary_table, write_csv
 from mesodask.cli import main
 from mesodask.cli.tables import print_summary
 from mesodask.errors import SettingsError, StoreError
@@ -584,6 +584,24 @@ def test_figure_shows_the_summary(summary: xr.Dataset) -> None:
         assert max(panel.get_yticks()) <= 1.001
         assert panel.get_xlabel() == "number of neurons"
         assert panel.get_ylabel() == "AUC"
+
+
+@pytest.mark.parametrize(
+    ("dates", "names", "axis"),
+    [
+        (["2025-01-01", "2025-01-02", "2025-01-05"], None, "day of the session"),
+        (["day1", "may", "3"], None, "session"),  # a user's populations; some are dates to those who guess
+        (["", "2025-01-02", "2025-01-05"], ["e1", "2025-01-02", "2025-01-05"], "session"),
+    ],
+)
+def test_k_star_stands_at_dates_or_side_by_side(
+    summary: xr.Dataset, dates: list[str], names: list[str] | None, axis: str
+) -> None:
+    panel = plot_k_star(summary.assign_coords(date=("session", dates))).axes[0]
+    assert [label.get_text() for label in panel.get_xticklabels()] == (names or dates)
+    ticks = panel.get_xticks() - panel.get_xticks()[0]
+    assert ticks.tolist() == ([0, 1, 4] if axis == "day of the session" else [0, 1, 2])
+    assert panel.get_xlabel() == axis
 
 
 def test_end_labels_do_not_overlap(summary: xr.Dataset) -> None:

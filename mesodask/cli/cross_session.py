@@ -93,7 +93,9 @@ def cross_session(
         run = compute(sessions, progress=stages.report, client=client, **arguments)
     summarize_cross_session(run, csv, answer)
     if figure is not None:
-        draw_cross_session(run, figure, x)
+        from mesodask.figures.cross_session import plot_across
+
+        plot_across(run, x=x, save=figure)
         answer.tell("figure", figure)
 
 
@@ -109,10 +111,3 @@ def summarize_cross_session(run: "CrossSessionStore", csv: Path | None, answer: 
     answer.put(rows=rows_of(table))
     if csv is not None:
         answer.tell("table", write_table(table, csv))
-
-
-def draw_cross_session(run: "CrossSessionStore", figure: Path, x: Literal["date", "days"] = "date") -> None:
-    """Draw a run into a file: accuracy by date, or the matrix where every session was trained on."""
-    from mesodask.figures.cross_session import plot_across
-
-    plot_across(run, x=x, save=figure)

@@ -75,13 +75,13 @@ def ndc(run: str, one: Path | None, cache_dir: Path | None, save: Path, answer: 
 
     Example: mesodask plot ndc SP072 --one ~/one --save ndc.png
     """
-    from mesodask.cli.cross_session import draw_cross_session
     from mesodask.figures import plot_ndc
+    from mesodask.figures.cross_session import plot_across
     from mesodask.io.crossstore import CrossSessionStore, open_run
 
     store = open_run(find_run(run, one, cache_dir))
     if isinstance(store, CrossSessionStore):
-        draw_cross_session(store, save)
+        plot_across(store, save=save, **_given(**how))
     else:
         plot_ndc(store, save=save, **_given(**how))
     answer.tell("figure", save)

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from mesodask.cli import options
 from mesodask.cli.answer import Answer, answers
 from mesodask.cli.status import find_run
 from mesodask.io import cache
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 logger = logging.getLogger(__name__)
 
@@ -43,20 +46,37 @@ def report(
     Example: mesodask report SP072 --one ~/one --tracking --rasters -o report.html
     """
     from mesodask.figures.report import write_report
+    from mesodask.io.crossstore import checked_run
     from mesodask.io.runstore import RunStore
 
-    store = RunStore(find_run(run, one, cache_dir))
+    store = checked_run(find_run(run, one, cache_dir), RunStore)
     given: dict[str, Any] = {"delta": delta, "one": one, "roicat_root": roicat_root, "cross_session": cross_session}
-    eids = store.tracked()["session"].values.tolist() if tracking or rasters else []
     if rasters:
         folder = cache_dir or cache.folder_of_run(store.path) or store.path.parent
-        paths = [cache.session_store(folder, eid) for eid in eids]
+        paths = [cache.session_store(folder, eid) for eid in store.tracked()["session"].values.tolist()]
         given["sessions"] = [path for path in paths if path.exists()]
         for path in paths:
             if not path.exists():
                 logger.warning("no raster of a session whose store is not there: %s", path)
     if tracking:
-        from mesodask.tracking import tracking_table
-
-        given["tracking"] = tracking_table(eids, one=one, roicat_root=roicat_root)
+        given["tracking"] = _tracking_of(store.tracked(), one, roicat_root)
     answer.tell("report", write_report(store, output, **given))
+
+
+def _tracking_of(tracked: "xr.Dataset", one: Path | None, roicat_root: Path | None) -> "xr.Dataset":
+    """Make the tracking table of a run's sessions, of neurons that are chosen as those of the run were."""
+    from mesodask import selection
+    from mesodask.tracking import tracking_table
+
+    neurons = tracked.attrs.get("neurons", "")
+    if neurons == selection.GIVEN_BY_ARRAYS:
+        logger.warning(
+            "the run does not hold the masks or rows that narrowed its neurons: the tracking table is of all"
+        )
+    return tracking_table(
+        tracked["session"].values.tolist(),
+        one=one,
+        roicat_root=roicat_root,
+        neurons_only=tracked.attrs.get("neurons_only", True),
+        neurons=neurons.split(",") if neurons not in ("", selection.GIVEN_BY_ARRAYS) else None,
+    )

@@ -13,6 +13,7 @@ from mesodask.cli.progress import clock
 from mesodask.errors import MesodaskError, SettingsError
 from mesodask.io import cache
 from mesodask.io.folders import expanded
+from mesodask.percent import whole_percent
 
 if TYPE_CHECKING:
     from mesodask.status import RunStatus, TargetStatus
@@ -198,8 +199,7 @@ def _share(done: int, total: int) -> str:
 
 
 def _percent(done: int, total: int) -> str:
-    """Give a share in whole percent, 100 % only if all is done."""
-    return f"{math.floor(100 * done / total)}%" if total else "-"
+    return f"{whole_percent(done, total)}%" if total else "-"
 
 
 def _remarks(run: "RunStatus") -> list[str]:

@@ -114,7 +114,7 @@ def _session_cells(row: dict[Hashable, Any]) -> list[str]:
 
 
 def _matrix_rows(table: pd.DataFrame) -> Table:
-    shown = _cross_table("trials", "at home", "elsewhere", "lowest", "highest", "p <= 0.05")
+    shown = _cross_table("trials", "at home", "elsewhere", "lowest", "highest", f"p <= {MAX_P:g}")
     for (target, _), rows in table.groupby(["target", "train_session"], sort=False):
         home = rows[rows["session"] == rows["train_session"]].iloc[0]
         cells = ["skipped"]

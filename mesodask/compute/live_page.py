@@ -23,7 +23,8 @@ from bokeh.plotting import figure
 from distributed.dashboard.components.scheduler import env
 
 from mesodask.compute.live_runs import Board, LiveRun, Panel
-from mesodask.compute.live_text import GREY, foot_html, head_html, in_list, line_colors, percent
+from mesodask.compute.live_text import GREY, foot_html, head_html, in_list, line_colors
+from mesodask.percent import whole_percent
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ class _Curves:
         if self._share != self._panel.share:
             self._share = self._panel.share
             note = f" ({self._panel.note})" if self._panel.note else ""
-            self._title.text = f"{self._panel.title}, {percent(self._share)} done{note}"
+            self._title.text = f"{self._panel.title}, {whole_percent(self._share, 1)} % done{note}"
         if self._version != self._panel.version:
             self._version = self._panel.version
             self._bands.data, self._points.data = curve_columns(self._panel, self._lines, self._colors)

@@ -7,6 +7,7 @@ import time
 from bokeh.palettes import Viridis256
 
 from mesodask.compute.live_runs import LiveRun
+from mesodask.percent import whole_percent
 
 # dark to light, without the lightest, which would vanish on white; the same as in the figures
 DARK_TO_LIGHT = 0.82
@@ -56,8 +57,7 @@ def _bar(run: LiveRun) -> str:
 def _numbers(run: LiveRun, n_workers: int, now: float) -> str:
     done = run.before + run.done
     before = f", {count(run.before)} of them before" if run.before else ""
-    share = done / run.total if run.total else 1.0
-    facts = [("done", f"{count(done)} of {count(run.total)} scores ({percent(share)}{before})")]
+    facts = [("done", f"{count(done)} of {count(run.total)} scores ({whole_percent(done, run.total)} %{before})")]
     if run.state == "running":
         facts.append(("running", f"{count(run.running)} in {_of(run.tasks, 'task')} on {_of(n_workers, 'worker')}"))
     facts.append(("failed", count(run.failed)))
@@ -111,24 +111,13 @@ def foot_html(run: LiveRun) -> str:
 
 def in_list(run: LiveRun) -> str:
     """Name a run where there are several."""
-    share = (run.before + run.done) / run.total if run.total else 1.0
+    percent = whole_percent(run.before + run.done, run.total)
     begun = time.strftime("%H:%M", time.localtime(run.begun))
-    return f"{run.title} ({run.state}, {percent(share)}, begun {begun})"
+    return f"{run.title} ({run.state}, {percent} %, begun {begun})"
 
 
 def _short(error: str) -> str:
     return error if len(error) <= MAX_LETTERS else f"{error[:MAX_LETTERS]}..."
-
-
-def percent(share: float) -> str:
-    """Write a share; only what is whole is 100 %.
-
-    Examples
-    --------
-    >>> percent(0.9999), percent(1.0), percent(0.004)
-    ('99 %', '100 %', '0 %')
-    """
-    return f"{math.floor(100 * share)} %"
 
 
 def _of(n: int, thing: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mesodask.io.crossstore import CrossSessionStore
+from mesodask.io.crossstore import CrossSessionStore, checked_run
 from mesodask.numerics import inference
 from mesodask.summary import LEVEL, Column, decoder_name, null_claim, settings_order
 
@@ -49,15 +49,14 @@ def cross_session_table(run: CrossSessionStore | str | Path) -> pd.DataFrame:
     Raises
     ------
     StoreError
-        There is no such run, or a part of it is damaged.
+        There is no such run, it is one of curves, or a part of it is damaged.
 
     Examples
     --------
     >>> table = cross_session_table(run)  # doctest: +SKIP
-    >>> table.query("p < 0.05").groupby("target")["days"].max()  # doctest: +SKIP
+    >>> table.query("p <= 0.05").groupby("target")["days"].max()  # doctest: +SKIP
     """
-    store = run if isinstance(run, CrossSessionStore) else CrossSessionStore(Path(run))
-    store.check_exists()
+    store = checked_run(run, CrossSessionStore)
     datasets = store.datasets()
     frames = [_table_of(target, datasets[target]) for target in settings_order(list(datasets))]
     names = ["target", "train_session", "train_date", "session", "date", *(c for c in CROSS_SESSION if c != "q")]

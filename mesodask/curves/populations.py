@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from mesodask import schema
@@ -52,7 +53,7 @@ class Population:
         for values in (self.X, self.y, self.trial_blocks):
             if values is not None:
                 digest.update(f"{values.dtype.str}{values.shape}".encode())
-                digest.update(np.ascontiguousarray(values).tobytes())
+                digest.update(_bytes_of(values))
         return digest.hexdigest()
 
     def features(self, targets: Sequence[str], settings: RunSettings) -> list[xr.Dataset]:
@@ -158,6 +159,13 @@ def as_tracked(populations: Sequence[Population], features: Mapping[str, xr.Data
         schema.TRACKED,
         {"subject": subject},
     )
+
+
+def _bytes_of(values: np.ndarray) -> bytes:
+    """Give what an array holds as bytes that are the same in every process."""
+    if values.dtype.hasobject:  # its own bytes are addresses
+        values = pd.factorize(values.astype(object))[0]  # which trials are of one block is all that counts
+    return np.ascontiguousarray(values).tobytes()
 
 
 def _checked(name: str, dataset: xr.Dataset) -> Population:

@@ -168,12 +168,12 @@ def score_by_decoder(
     from mesodask.numerics.crossval import cross_val_details
 
     start, wanted = time.perf_counter(), piece.shuffles
-    # a column of one class is never fitted: those before the wanted ones keep the others in their places
+    # a column of one class is never fitted: those that are not wanted keep the others in their places
     labels = np.zeros((1 + wanted.stop, len(y)), dtype=np.int8)
-    labels[0] = y  # makes the folds, also where its score is there already
+    if piece.data:
+        labels[0] = y
     labels[1 + wanted.start :] = null_labels[wanted.start : wanted.stop]
-    result = cross_val_details(X, labels.T, **{**how, "decoder": decoder})
-    each = (time.perf_counter() - start) / (1 + len(wanted))
-    unconverged = int(result.unconverged[0 if piece.data else 1 :].sum())
-    score = float(result.scores[0]) if piece.data else np.nan
-    return SubsetScores(score, result.scores[1 + wanted.start :], unconverged, each, each * len(wanted))
+    result = cross_val_details(X, labels.T, **{**how, "decoder": decoder, "stratify": y})
+    each = (time.perf_counter() - start) / (piece.data + len(wanted))
+    score, null = float(result.scores[0]), result.scores[1 + wanted.start :]  # NaN where it was not fitted
+    return SubsetScores(score, null, int(result.unconverged.sum()), each * piece.data, each * len(wanted))

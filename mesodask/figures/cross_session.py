@@ -1,10 +1,9 @@
 """How a readout of one session decodes the others: accuracy by date, and the matrix of all pairs of sessions."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import matplotlib as mpl
 import numpy as np
@@ -16,46 +15,43 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mesodask.errors import DataError, SettingsError
-from mesodask.figures.saving import checked_file
+from mesodask.figures.panels import grid, set_title, target_panels
+from mesodask.figures.saving import DPI, checked_file, save_figure
+from mesodask.io.crossstore import CrossSessionStore, checked_run
+from mesodask.numerics.inference import MAX_P
 
 XAxis = Literal["date", "days"]
 
 PANEL_SIZE = (4.6, 3.6)  # inches
-LETTERS_A_PANEL = 64  # of a title, over the width of one
 SMALL = 7.0  # points
 BAND, ABROAD, HOME = "0.6", "#21668d", "#c4541c"  # distinct in grey, and to colour-blind eyes
 DODGE = 0.3  # days between the sessions of one day
-MAX_P = 0.05  # a star below
 NULL_PERCENTILES = (2.5, 97.5)
+LEGEND = 0.6  # inches below the panels
 CELL, MAP_SIZE, MARGIN = 0.36, (2.6, 8.0), 1.7  # inches of a session, of a map (least and most), beside it
 SMALLEST_TEXT = 4.5  # points, in a cell
 POINT = 1 / 72  # inches
 
 
-class HasDatasets(Protocol):
-    """A run that reads its targets as datasets."""
-
-    def datasets(self) -> Mapping[str, xr.Dataset]:
-        """Return a dataset a target."""
-
-
 def plot_cross_session(
-    run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset,
+    run: CrossSessionStore | str | Path | Mapping[str, xr.Dataset] | xr.Dataset,
     *,
     x: XAxis = "date",
     axes: Sequence[Axes] | None = None,
     save: str | Path | None = None,
+    figsize: tuple[float, float] | None = None,
+    dpi: float = DPI,
 ) -> Figure:
     """Plot how well the readout of the first session decodes each session, a panel a target.
 
     The diamond is the cross-validated accuracy of the home session, the short strokes are its folds. Circles are the
-    later sessions, with a star above where p < 0.05. The grey band holds the middle 95 % of the null accuracies. The
+    later sessions, with a star above where p <= 0.05. The grey band holds the middle 95 % of the null accuracies. The
     dotted line is chance; the numbers at the bottom are the trials decoded. Sessions without a score are named.
 
     Parameters
     ----------
-    run : run, mapping of str to xarray.Dataset, or xarray.Dataset
-        A cross-session run, its datasets by target, or the dataset of one target. Of each dataset are read
+    run : run, path-like, mapping of str to xarray.Dataset, or xarray.Dataset
+        A cross-session run, its path, its datasets by target, or the dataset of one target. Of each dataset are read
         ``accuracy, p_value, n_trials (session)``, ``null_accuracy (session, shuffle)``, ``fold_accuracy (fold)`` and
         ``date (session)``, with the home session first.
     x : {"date", "days"}
@@ -64,6 +60,10 @@ def plot_cross_session(
         Where to draw, one a target; by default in a new figure, two panels a row.
     save : path-like, optional
         Write the figure here too; the ending decides the format.
+    figsize : (float, float), optional
+        Of a new figure, inches; by the number of targets by default.
+    dpi : float
+        Dots an inch of the file.
 
     Returns
     -------
@@ -73,6 +73,8 @@ def plot_cross_session(
     ------
     SettingsError
         `x` is neither of the two, there are fewer axes than targets, or the figure cannot be saved under this name.
+    StoreError
+        There is no such run, or it is one of curves.
     DataError
         There is no target, or the run has a matrix of sessions: see :func:`plot_generalization_matrix`.
 
@@ -89,52 +91,68 @@ def plot_cross_session(
     """
     if x not in get_args(XAxis):
         raise SettingsError(f"x is {x!r}, expected 'date' or 'days'")
+    if save is not None:
+        checked_file(save)
     datasets = _datasets(run, matrix=False)
-    figure, panels = _panels(len(datasets), axes)
+    figure, panels = target_panels(len(datasets), axes, figsize, PANEL_SIZE, LEGEND)
+    width = PANEL_SIZE[0] if axes is not None else figure.get_figwidth() / grid(len(datasets))[0]
     for panel, (target, dataset) in zip(panels, datasets.items(), strict=False):
-        _draw_target(panel, dataset, x)
+        _draw_target(panel, dataset, x, width)
         panel.set_title(target)
     handles = _legend_handles(x)
     if axes is None:
-        figure.suptitle(_wrapped(_title(datasets), len(datasets)), fontsize="small")
+        set_title(figure, _title(datasets))
         figure.legend(
             handles=handles, loc="outside lower center", ncols=3, fontsize="x-small", frameon=False, handlelength=1.4
         )
     else:
         panels[0].legend(handles=handles, loc="best", fontsize="x-small", frameon=False)
     if save is not None:
-        figure.savefig(checked_file(save), dpi=200)
+        save_figure(figure, save, _about(run, datasets, "cross_session"), dpi)
     return figure
 
 
-def plot_across(run: HasDatasets, *, x: XAxis = "date", save: str | Path | None = None) -> Figure:
+def plot_across(
+    run: CrossSessionStore | str | Path,
+    *,
+    x: XAxis = "date",
+    save: str | Path | None = None,
+    figsize: tuple[float, float] | None = None,
+    dpi: float = DPI,
+) -> Figure:
     """Plot a run across sessions by what it is: the matrix if every session was trained on, else accuracy by date."""
-    datasets = run.datasets()
-    if any("train_session" in dataset.dims for dataset in datasets.values()):
-        return plot_generalization_matrix(datasets, save=save)
-    return plot_cross_session(datasets, x=x, save=save)
+    store = checked_run(run, CrossSessionStore)
+    if any(store.target(target).by_session for target in store.targets()):
+        return plot_generalization_matrix(store, save=save, figsize=figsize, dpi=dpi)
+    return plot_cross_session(store, x=x, save=save, figsize=figsize, dpi=dpi)
 
 
 def plot_generalization_matrix(
-    run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset,
+    run: CrossSessionStore | str | Path | Mapping[str, xr.Dataset] | xr.Dataset,
     *,
     save: str | Path | None = None,
     cmap: str = "viridis",
+    figsize: tuple[float, float] | None = None,
+    dpi: float = DPI,
 ) -> Figure:
     """Plot how well the readout of every session decodes every other, a heat map a target, sessions by date.
 
     A row is the session trained on, a column the session decoded; the diagonal, framed, is cross-validated. Dots mark
-    p < 0.05; where cells are large enough they hold the accuracy in percent, with a star in place of the dot.
+    p <= 0.05; where cells are large enough they hold the accuracy in percent, with a star in place of the dot.
     All maps have the same colours, from chance on; pairs without a score are grey.
 
     Parameters
     ----------
-    run : run, mapping of str to xarray.Dataset, or xarray.Dataset
+    run : run, path-like, mapping of str to xarray.Dataset, or xarray.Dataset
         As of :func:`plot_cross_session`, with ``accuracy, p_value (train_session, test_session)``.
     save : path-like, optional
         Write the figure here too; the ending decides the format.
     cmap : str
         Sequential colour map, dark to light.
+    figsize : (float, float), optional
+        Of a new figure, inches; by the number of targets and sessions by default.
+    dpi : float
+        Dots an inch of the file.
 
     Returns
     -------
@@ -144,6 +162,8 @@ def plot_generalization_matrix(
     ------
     SettingsError
         The figure cannot be saved under this name.
+    StoreError
+        There is no such run, or it is one of curves.
     DataError
         There is no target, or the run trained on the first session alone: see :func:`plot_cross_session`.
 
@@ -156,10 +176,11 @@ def plot_generalization_matrix(
     >>> [text.get_text() for text in plot_generalization_matrix({"choice": run}).axes[0].texts]
     ['90', '70*', '60', '80']
     """
+    if save is not None:
+        checked_file(save)
     datasets = _datasets(run, matrix=True)
-    n_sessions = max(dataset.sizes["train_session"] for dataset in datasets.values())
-    side = float(np.clip(CELL * n_sessions, *MAP_SIZE))
-    figure, panels = _panels(len(datasets), None, (side + MARGIN, side + MARGIN))
+    side = _map_size(datasets, figsize)
+    figure, panels = target_panels(len(datasets), None, figsize, (side + MARGIN, side + MARGIN), LEGEND)
     best = max((float(np.nanmax(d["accuracy"].values, initial=0.5)) for d in datasets.values()), default=1.0)
     norm = mpl.colors.Normalize(0.5, max(best, 0.55))
     colors = mpl.colormaps[cmap].with_extremes(bad="0.9", under=mpl.colormaps[cmap](0.0))
@@ -172,18 +193,20 @@ def plot_generalization_matrix(
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=SMALL)
     bar.set_label("accuracy", fontsize="small")
-    figure.suptitle(_wrapped(_title(datasets), len(datasets)), fontsize="small")
+    set_title(figure, _title(datasets))
     if save is not None:
-        figure.savefig(checked_file(save), dpi=200)
+        save_figure(figure, save, _about(run, datasets, "generalization_matrix"), dpi)
     return figure
 
 
-def _datasets(run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset, *, matrix: bool) -> dict[str, xr.Dataset]:
+def _datasets(
+    run: CrossSessionStore | str | Path | Mapping[str, xr.Dataset] | xr.Dataset, *, matrix: bool
+) -> dict[str, xr.Dataset]:
     datasets: dict[str, xr.Dataset]
     if isinstance(run, xr.Dataset):
         datasets = {str(run.attrs.get("target", "")): run}
     else:
-        by_target: Any = run if isinstance(run, Mapping) else run.datasets()
+        by_target: Any = run if isinstance(run, Mapping) else checked_run(run, CrossSessionStore).datasets()
         datasets = dict(by_target)
     if not datasets:
         raise DataError("the run has no target to plot; let it compute one first")
@@ -195,26 +218,22 @@ def _datasets(run: HasDatasets | Mapping[str, xr.Dataset] | xr.Dataset, *, matri
     return datasets
 
 
-def _panels(
-    n_targets: int, axes: Sequence[Axes] | None, size: tuple[float, float] = PANEL_SIZE
-) -> tuple[Figure, list[Axes]]:
-    if axes is not None:
-        given = list(np.ravel(np.asarray(axes, dtype=object)))
-        if len(given) < n_targets:
-            raise SettingsError(f"axes holds {len(given)} of them, expected one a target, {n_targets}")
-        figure = given[0].figure
-        return figure, given
-    n_columns = min(2, n_targets)
-    n_rows = -(-n_targets // n_columns)
-    figure = Figure(figsize=(size[0] * n_columns, size[1] * n_rows + 0.6), layout="constrained")
-    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).ravel())
-    for panel in panels[n_targets:]:
-        panel.set_axis_off()
-    return figure, panels
+def _map_size(datasets: Mapping[str, xr.Dataset], figsize: tuple[float, float] | None) -> float:
+    """Tell how large a map is, inches: by its sessions, or by what a figure has room for."""
+    if figsize is None:
+        n_sessions = max(dataset.sizes["train_session"] for dataset in datasets.values())
+        return float(np.clip(CELL * n_sessions, *MAP_SIZE))
+    n_columns, n_rows = grid(len(datasets))
+    return max(min(figsize[0] / n_columns, (figsize[1] - LEGEND) / n_rows) - MARGIN, POINT)
 
 
-def _wrapped(text: str, n_targets: int) -> str:
-    return textwrap.fill(text, LETTERS_A_PANEL * min(2, n_targets))
+def _about(run: Any, datasets: Mapping[str, xr.Dataset], figure: str) -> dict[str, Any]:
+    """Say what a figure shows, for the file's metadata."""
+    about = {"figure": figure, "targets": {target: dataset.attrs for target, dataset in datasets.items()}}
+    if isinstance(run, (CrossSessionStore, str, Path)):
+        store = checked_run(run, CrossSessionStore)
+        about |= {"run": str(store.path), "settings": store.attrs.get("settings", {})}
+    return about
 
 
 def _title(datasets: Mapping[str, xr.Dataset]) -> str:
@@ -231,14 +250,15 @@ def _legend_handles(x: XAxis) -> list[Any]:
     return [
         Line2D([], [], color=HOME, marker="D", ms=5, lw=0, label="home, cross-validated (strokes: folds)"),
         Line2D([], [], color=ABROAD, marker="o", ms=5, lw=1.4, label="other sessions"),
-        Line2D([], [], color=ABROAD, marker="*", ms=6, lw=0, label=f"p < {MAX_P:g}"),
+        Line2D([], [], color=ABROAD, marker="*", ms=6, lw=0, label=f"p \u2264 {MAX_P:g}"),
         Patch(facecolor=BAND, alpha=0.3, lw=0, label="95 % of the null"),
         Line2D([], [], color="0.4", ls=":", lw=0.8, label="chance"),
         Line2D([], [], lw=0, label=numbers),
     ]
 
 
-def _draw_target(panel: Axes, dataset: xr.Dataset, x: XAxis) -> None:
+def _draw_target(panel: Axes, dataset: xr.Dataset, x: XAxis, width: float) -> None:
+    """Draw one target into a panel that is so wide, inches."""
     accuracy, p = dataset["accuracy"].values, dataset["p_value"].values
     places = _places(dataset, x)
     _draw_band(panel, places, dataset["null_accuracy"].values)
@@ -248,7 +268,7 @@ def _draw_target(panel: Axes, dataset: xr.Dataset, x: XAxis) -> None:
     panel.plot(places[1:], accuracy[1:], "-o", color=ABROAD, lw=1.4, ms=5, mec="white", mew=0.6, zorder=4)
     panel.plot(places[:1], accuracy[:1], "D", color=HOME, ms=6, mec="white", mew=0.6, zorder=5)
     for place, height, value in zip(places, accuracy, p, strict=True):
-        if value < MAX_P:
+        if value <= MAX_P:
             panel.annotate(
                 "*", (place, height), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
                 color=ABROAD, fontsize="large", fontweight="bold",
@@ -257,7 +277,7 @@ def _draw_target(panel: Axes, dataset: xr.Dataset, x: XAxis) -> None:
     panel.tick_params(labelsize=SMALL)
     panel.spines[["top", "right"]].set_visible(False)
     panel.margins(y=0.14)
-    (_dates_below if x == "date" else _days_below)(panel, places, dataset)
+    (_dates_below if x == "date" else _days_below)(panel, places, dataset, width)
     _note_skipped(panel, dataset)
 
 
@@ -283,15 +303,15 @@ def _draw_band(panel: Axes, places: np.ndarray, null: np.ndarray) -> None:
     panel.fill_between(middle, low, high, color=BAND, alpha=0.3, lw=0, zorder=1)
 
 
-def _dates_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset) -> None:
+def _dates_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset, width: float) -> None:
     """Name the sessions by date and trials; of many, as many as are legible."""
     labels = [f"{day} ({n})" for day, n in zip(dataset["date"].values, dataset["n_trials"].values, strict=True)]
-    every = max(1, int(np.ceil(len(places) * SMALL * 1.25 * POINT / (0.8 * PANEL_SIZE[0]))))
+    every = max(1, int(np.ceil(len(places) * SMALL * 1.25 * POINT / (0.8 * width))))
     panel.set_xticks(places[::every], labels[::every], rotation=90, fontsize=SMALL)
     panel.set_xlim(-0.5, len(places) - 0.5)
 
 
-def _days_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset) -> None:
+def _days_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset, width: float) -> None:
     """Scale the axis by days, and write the trials above it, moved apart where sessions lie close together."""
     span = max(float(places[-1] - places[0]), 1.0)
     panel.set_xlim(places[0] - 0.05 * span, places[-1] + 0.05 * span)
@@ -300,7 +320,7 @@ def _days_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset) -> None:
     low, high = panel.get_ylim()
     bottom = low - 0.16 * (high - low)  # room of their own for the numbers
     panel.set_ylim(bottom, high)
-    step = 1.1 * span * SMALL * 1.25 * POINT / (0.8 * PANEL_SIZE[0])
+    step = 1.1 * span * SMALL * 1.25 * POINT / (0.8 * width)
     every = max(1, int(np.ceil(len(places) * step / span)))
     apart = _apart(places[::every], step, (float(places[0]), float(places[0]) + span))
     for place, n in zip(apart, dataset["n_trials"].values[::every], strict=True):
@@ -342,7 +362,7 @@ def _note_skipped(panel: Axes, dataset: xr.Dataset) -> None:
 
 def _draw_matrix(panel: Axes, dataset: xr.Dataset, colors: Any, norm: Any, cell: float) -> None:
     accuracy = dataset["accuracy"].transpose("train_session", "test_session").values
-    below = dataset["p_value"].transpose("train_session", "test_session").values < MAX_P
+    tells = dataset["p_value"].transpose("train_session", "test_session").values <= MAX_P
     n_sessions = len(accuracy)
     panel.imshow(accuracy, cmap=colors, norm=norm)
     for session in range(n_sessions):
@@ -360,7 +380,7 @@ def _draw_matrix(panel: Axes, dataset: xr.Dataset, colors: Any, norm: Any, cell:
     size = min(0.85 * cell / POINT / (0.62 * 3), SMALL)
     for (train, test), value in np.ndenumerate(accuracy):
         mark = "*" if size >= SMALLEST_TEXT else "."
-        text = (f"{100 * value:.0f}" if size >= SMALLEST_TEXT else "") + mark * bool(below[train, test])
+        text = (f"{100 * value:.0f}" if size >= SMALLEST_TEXT else "") + mark * bool(tells[train, test])
         if np.isfinite(value) and text:
             color = "black" if norm(value) > 0.6 else "white"
             panel.text(test, train, text, ha="center", va="center", fontsize=max(size, SMALLEST_TEXT), color=color)

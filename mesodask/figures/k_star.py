@@ -1,5 +1,6 @@
 """How many neurons are enough, over days."""
 
+from datetime import date
 from pathlib import Path
 
 import matplotlib.dates as mdates
@@ -19,6 +20,7 @@ FIGSIZE = (6.4, 4.0)  # inches
 MARKERS = "os^Dvp*h"
 SPREAD = 0.36  # of the shortest time between two sessions, over which the targets of one stand side by side
 MOST_DATES = 12  # that an axis has room for
+EID_LETTERS = 8  # that name a session whose date is not known
 
 
 def plot_k_star(
@@ -31,8 +33,9 @@ def plot_k_star(
 ) -> Figure:
     """Plot k*, the smallest number of neurons whose score is within delta of the ceiling, over days.
 
-    A line a target; bars are the 95 % bootstrap interval. Sessions without k* (not significant at the largest k, or not
-    finished) have a cross at the top in place of a dot, and those that were skipped have none.
+    Sessions stand at their dates, or side by side where any has none. A line a target; bars are the 95 % bootstrap
+    interval. Sessions without k* (not significant at the largest k, or not finished) have a cross at the top in place
+    of a dot, and those that were skipped have none.
 
     Parameters
     ----------
@@ -63,7 +66,10 @@ def plot_k_star(
     summary = run if isinstance(run, xr.Dataset) else summarize(run)
     figure = Figure(figsize=figsize, layout="constrained") if axes is None else figure_of(axes)
     panel = figure.subplots() if axes is None else axes
-    days = _days(summary["date"].values)
+    days = _days(summary["date"].values.tolist())
+    dated = days is not None
+    if days is None:
+        days = np.arange(summary.sizes["session"], dtype=float)
     step = float(np.diff(days).min(initial=1.0))
     targets = summary["target"].values.tolist()
     shifts = SPREAD * step * (np.arange(len(targets)) - (len(targets) - 1) / 2) / max(len(targets), 1)
@@ -77,15 +83,26 @@ def plot_k_star(
         handles.append(Line2D([], [], marker="x", color="0.3", ls=""))
         labels.append("no k*")
     panel.legend(handles, labels, fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    _label(panel, summary, days)
+    _label(panel, summary)
+    _name_sessions(panel, summary, days, dated=dated)
     if save is not None:
         save_figure(figure, save, {"figure": "k_star", **summary.attrs}, dpi)
     return figure
 
 
-def _days(dates: np.ndarray) -> np.ndarray:
-    """Days as matplotlib counts them; sessions of the same day a little apart."""
-    days = np.asarray(mdates.datestr2num([str(date) for date in dates]), dtype=float)
+def _days(dates: list[str]) -> np.ndarray | None:
+    """Days as matplotlib counts them, sessions of the same day a little apart; None if there is none of a session.
+
+    Examples
+    --------
+    >>> days = _days(["2025-01-01", "2025-01-01", "2025-01-03"])
+    >>> (days - days[0]).round(3).tolist(), _days(["2025-01-01", ""]), _days(["odour", "tone"])
+    ([0.0, 0.3, 2.0], None, None)
+    """
+    try:
+        days = np.asarray(mdates.date2num([date.fromisoformat(day) for day in dates]), dtype=float)
+    except ValueError:  # not stored, or the name of a user's population
+        return None
     earlier = np.array([np.count_nonzero(days[:i] == day) for i, day in enumerate(days)])
     return days + 0.3 * earlier
 
@@ -105,17 +122,24 @@ def _draw_target(panel: Axes, one: xr.Dataset, days: np.ndarray, color: str, mar
     return int(lost.sum())
 
 
-def _label(panel: Axes, summary: xr.Dataset, days: np.ndarray) -> None:
-    panel.set_yscale("log", base=2)
-    panel.yaxis.set_major_formatter(ScalarFormatter())
-    panel.set_ylabel("k* (neurons)")
-    if len(days) <= MOST_DATES:
-        panel.set_xticks(days, [str(date) for date in summary["date"].values], rotation=45, ha="right")
-    else:
+def _name_sessions(panel: Axes, summary: xr.Dataset, days: np.ndarray, *, dated: bool) -> None:
+    """Name the sessions below the axis; of many dates a calendar's, of many names as many as there is room for."""
+    if dated and len(days) > MOST_DATES:
         locator = mdates.AutoDateLocator()
         panel.xaxis.set_major_locator(locator)
         panel.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
-    panel.set_xlabel("day of the session")
+    else:
+        every = -(-len(days) // MOST_DATES)
+        eids = summary["session"].values.tolist()
+        names = [day or eid[:EID_LETTERS] for day, eid in zip(summary["date"].values.tolist(), eids, strict=True)]
+        panel.set_xticks(days[::every], names[::every], rotation=45, ha="right")
+    panel.set_xlabel("day of the session" if dated else "session")
+
+
+def _label(panel: Axes, summary: xr.Dataset) -> None:
+    panel.set_yscale("log", base=2)
+    panel.yaxis.set_major_formatter(ScalarFormatter())
+    panel.set_ylabel("k* (neurons)")
     panel.margins(x=0.05, y=0.12)
     panel.spines[["top", "right"]].set_visible(False)
     attrs = summary.attrs

@@ -1,6 +1,5 @@
 """Neuron-dropping curves, one panel a target."""
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +8,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mesodask.errors import SettingsError
 from mesodask.figures.palette import session_colors
-from mesodask.figures.saving import DPI, checked_file, figure_of, save_figure
+from mesodask.figures.panels import set_title, target_panels
+from mesodask.figures.saving import DPI, checked_file, save_figure
 from mesodask.io.runstore import RunStore
-from mesodask.summary import summarize
+from mesodask.summary import METRIC_NAMES, summarize
 
 PANEL_SIZE = (4.6, 3.4)  # inches
-LETTERS_A_PANEL = 64  # of a title, over the width of one
-METRIC_NAMES = {"auc": "AUC", "accuracy": "balanced accuracy"}
 
 
 def plot_ndc(
@@ -65,36 +62,18 @@ def plot_ndc(
         checked_file(save)
     summary = run if isinstance(run, xr.Dataset) else summarize(run)
     targets = summary["target"].values.tolist()
-    figure, panels, n_columns = _panels(len(targets), axes, figsize)
+    figure, panels = target_panels(len(targets), axes, figsize, PANEL_SIZE)
     colors = session_colors(summary.sizes["session"], cmap)
     for panel, target in zip(panels, targets, strict=False):
         one = summary.sel(target=target)
         draw_target(panel, one, colors)
         panel.set_title(target if one["null_valid"].item() else f"{target} (null invalid: {one['null_kind'].item()})")
         panel.set_ylabel(METRIC_NAMES[summary.attrs["metric"]])
-    for panel in panels[len(targets) :]:
-        panel.set_axis_off()
     if axes is None:
-        lines = [textwrap.fill(line, LETTERS_A_PANEL * n_columns) for line in _title(summary)]
-        figure.suptitle("\n".join(lines), fontsize="small")
+        set_title(figure, *_title(summary))
     if save is not None:
         save_figure(figure, save, {"figure": "ndc", **summary.attrs}, dpi)
     return figure
-
-
-def _panels(
-    n_targets: int, axes: Sequence[Axes] | None, figsize: tuple[float, float] | None
-) -> tuple[Figure, Sequence[Axes], int]:
-    """Give a panel for each target, and how many stand beside each other."""
-    n_columns = min(2, n_targets)
-    if axes is not None:
-        if len(axes) < n_targets:
-            raise SettingsError(f"axes: {len(axes)} for {n_targets} targets; give one for each")
-        return figure_of(axes[0]), list(axes), n_columns
-    n_rows = -(-n_targets // n_columns)
-    size = figsize or (PANEL_SIZE[0] * n_columns, PANEL_SIZE[1] * n_rows)
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(n_rows, n_columns, squeeze=False).ravel().tolist(), n_columns
 
 
 def _title(summary: xr.Dataset) -> tuple[str, str]:

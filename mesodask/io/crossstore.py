@@ -6,13 +6,13 @@ On disk NaN means not computed yet, and -1 a score that was computed but is not 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 import zarr
 
-from mesodask.errors import StoreError
+from mesodask.errors import SettingsError, StoreError
 from mesodask.io import stores
 from mesodask.io.cross_target import (
     READOUT,
@@ -31,6 +31,14 @@ KIND = "cross_session"
 PICKED = "picked_fold"  # attribute of a target: one number, or one a training session
 ON_READING = (*(name for name in CROSS_TARGET if len(CROSS_TARGET[name].dims) > 1 and not CROSS_TARGET[name].optional),
               *READOUT)  # fmt: skip
+
+
+# what a run of each kind is called, and what takes it
+RUNS = {
+    True: ("a run across sessions", "cross_session_table, plot_cross_session and plot_generalization_matrix take it, "
+           "and write_report as cross_session="),
+    False: ("a run of neuron-dropping curves", "summarize, k_star, plot_ndc, plot_k_star and write_report take it"),
+}  # fmt: skip
 
 
 class CrossSessionStore(RunBase[CrossTarget]):
@@ -140,3 +148,39 @@ def open_run(path: Path) -> RunStore | CrossSessionStore:
     except StoreError:  # damaged; whoever reads it will tell: it is known by its place
         kind = path.parent.name
     return CrossSessionStore(path) if kind == KIND else RunStore(path)
+
+
+R = TypeVar("R", RunStore, CrossSessionStore)
+
+
+def checked_run(run: RunBase[Any] | str | Path, expected: type[R]) -> R:
+    """Open a run that has to be of one kind.
+
+    Parameters
+    ----------
+    run : run or path-like
+        A run that is open, or its path.
+    expected : {RunStore, CrossSessionStore}
+        The kind.
+
+    Returns
+    -------
+    RunStore or CrossSessionStore
+        `run` itself where it is such a one.
+
+    Raises
+    ------
+    StoreError
+        There is no such run, it is damaged, or it is of the other kind: the message says what takes it.
+    SettingsError
+        `run` is neither a run nor a path.
+    """
+    if not isinstance(run, (RunBase, str, Path)):
+        raise SettingsError(f"run is a {type(run).__name__}; expected a run, or the path of its store")
+    store = run if isinstance(run, expected) else expected(run.path if isinstance(run, RunBase) else Path(run))
+    store.check_exists()
+    kind, across = store.attrs.get("kind"), expected is CrossSessionStore
+    if kind is not None and (kind == KIND) != across:
+        found, what_takes_it = RUNS[not across]
+        raise StoreError(f"{store.path}: expected {RUNS[across][0]}, found {found}; {what_takes_it}")
+    return store

@@ -83,6 +83,7 @@ def cross_val_details(
     folds: FoldKind = "shuffled",
     gap: int = 0,
     decoder: Any = None,
+    stratify: ArrayLike | None = None,
 ) -> CrossValidation:
     """Cross-validate a decoder, by default an L2 logistic regression, on every label column, with folds in common.
 
@@ -95,7 +96,7 @@ def cross_val_details(
     X : array (n_trials, n_neurons)
         Activity, float32 or float64.
     Y : array (n_trials, n_labels) of 0 and 1
-        Column 0, the data, makes the folds; the others are its null, or further labels.
+        Column 0, the data, makes the folds unless `stratify` does; the others are its null, or further labels.
     n_splits, seed, folds, gap
         See :func:`mesodask.numerics.folds.make_folds`.
     metric : {"auc", "accuracy"}, default "auc"
@@ -108,6 +109,8 @@ def cross_val_details(
         ``predict_proba`` where it has none; for metric "accuracy" its ``predict`` counts. Where a part of it has
         ``random_state=None``, that is seeded from `seed`, the fold, the label column and the parameter's name. A
         ConvergenceWarning is not shown, but counted. One fit runs at a time in a process.
+    stratify : array (n_trials,) of 0 and 1, optional
+        Labels that make the folds in place of column 0, and are not fitted.
 
     Returns
     -------
@@ -130,8 +133,9 @@ def cross_val_details(
     CrossValidation(scores=array([1.]), folds_used=array([3]), unconverged=array([0]))
     """
     return cross_val_batches(
-        X, [Y], n_splits=n_splits, seed=seed, metric=metric, C=C, folds=folds, gap=gap, decoder=decoder
-    )[0]
+        X, [Y], n_splits=n_splits, seed=seed, metric=metric, C=C, folds=folds, gap=gap, decoder=decoder,
+        stratify=stratify,
+    )[0]  # fmt: skip
 
 
 def cross_val_batches(
@@ -145,6 +149,7 @@ def cross_val_batches(
     folds: FoldKind = "shuffled",
     gap: int = 0,
     decoder: Any = None,
+    stratify: ArrayLike | None = None,
     note: Callable[[int], None] | None = None,
 ) -> list[CrossValidation]:
     """Cross-validate batches of label columns, each to the bit as :func:`cross_val_details` would alone.
@@ -154,10 +159,10 @@ def cross_val_batches(
 
     Parameters
     ----------
-    X, n_splits, seed, metric, C, folds, gap, decoder
+    X, n_splits, seed, metric, C, folds, gap, decoder, stratify
         As of :func:`cross_val_details`.
     batches : sequence of array (n_trials, n_labels) of 0 and 1
-        Column 0 of the first makes the folds of all.
+        Column 0 of the first makes the folds of all, unless `stratify` does.
     note : callable(batch), optional
         Called whenever one of them is done with a fold: so time is measured.
 
@@ -185,7 +190,8 @@ def cross_val_batches(
         check_decoder(decoder, metric, C)
     activity = checked_activity(X)
     sums = [_Sums(checked_labels(Y, activity)) for Y in batches]
-    splits = make_folds(sums[0].labels[0], n_splits=n_splits, seed=seed, folds=folds, gap=gap)
+    labels = sums[0].labels[0] if stratify is None else stratify
+    splits = make_folds(labels, n_splits=n_splits, seed=seed, folds=folds, gap=gap)
     memory = np.empty((activity.shape[0], activity.shape[1] + 1), dtype=np.float32)
     with ONE_BLAS_THREAD:
         for number, fold in enumerate(splits):

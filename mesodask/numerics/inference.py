@@ -22,7 +22,7 @@ from mesodask.numerics.seeds import Key, generator
 Floats = NDArray[np.float64]
 
 TIE = 1e-6  # scores that differ by less are tied: null scores are stored in single precision
-MAX_P = 0.05  # with a larger p-value there is no ceiling to come close to
+MAX_P = 0.05  # the largest p-value that tells something from chance
 N_BOOTSTRAPS = 1000
 
 

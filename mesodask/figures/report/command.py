@@ -12,13 +12,13 @@ from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.folders import expanded
 from mesodask.io.runbase import RunBase
 from mesodask.io.runstore import RunStore
+from mesodask.selection import GIVEN_BY_ARRAYS
 from mesodask.settings import CrossSessionSettings, NdcSettings, RunSettings
 from mesodask.summary import settings_order
 
 # options that are not called like their setting
 OPTION_NAMES = {"R": "--resamples", "n_label_shuffles": "--shuffles", "n_shuffle": "--shuffles"}
 OPTIONS_OFF = {"use_elasticnet": "--no-elasticnet"}
-GIVEN_BY_ARRAYS = "given"  # neurons narrowed by masks or rows: see mesodask.selection.in_words
 ONE_TABLES = "sessions.pqt"
 LONGEST_LINE = 90
 

@@ -10,14 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from mesodask.checked import meanings
-from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.palette import session_colors
 from mesodask.figures.report import words
 from mesodask.figures.report.command import held_settings
 from mesodask.io.runstore import RunStore
 from mesodask.settings import NdcSettings
-from mesodask.summary import CURVES
-from mesodask.tracking import session_labels
+from mesodask.summary import CURVES, METRIC_NAMES
 
 ON_DARK = (0.3, 1.0)  # of 0..1 on the sessions' map: its dark end would vanish on a dark page
 INVALID = "of a null that is not valid for this target"
@@ -51,11 +49,6 @@ class Table:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
-
-
-def labels_of(tracked: xr.Dataset) -> list[str]:
-    """Name the sessions of a run by their dates, or a user's populations by their names."""
-    return session_labels(tracked) if "number" in tracked else tracked["date"].values.tolist()
 
 
 def curves(summary: xr.Dataset, labels: Sequence[str], cmap: str = "viridis") -> dict[str, Any]:

@@ -14,16 +14,16 @@ import xarray as xr
 
 from mesodask.cross.summary import cross_session_table
 from mesodask.errors import SettingsError
-from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.figures.report import content, pictures, words
 from mesodask.figures.report.command import recipe
 from mesodask.io import stores
-from mesodask.io.crossstore import KIND as CROSS_SESSION
-from mesodask.io.crossstore import CrossSessionStore
+from mesodask.io.crossstore import CrossSessionStore, checked_run
 from mesodask.io.runstore import RunStore
+from mesodask.selection import GIVEN_BY_ARRAYS
 from mesodask.status import run_status
-from mesodask.summary import summarize
+from mesodask.summary import METRIC_NAMES, summarize
 from mesodask.summary_tables import caveats
+from mesodask.tracking import session_labels
 
 ENDINGS = (".html", ".htm")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "xarray", "zarr", "dask", "distributed", "matplotlib")
@@ -72,24 +72,21 @@ def write_report(
     Raises
     ------
     SettingsError
-        Its name does not end in .html, its folder does not exist, or the run is one across sessions.
+        Its name does not end in .html, or its folder does not exist.
     StoreError
-        There is no such run, nothing of it has been computed, or a part of it is damaged.
+        There is no such run, it is of the other kind, nothing of it has been computed, or a part of it is damaged.
 
     Examples
     --------
     >>> write_report(run, "report.html")  # doctest: +SKIP
     """
-    store = run if isinstance(run, RunStore) else RunStore(Path(run))
+    store = checked_run(run, RunStore)
+    across = None if cross_session is None else checked_run(cross_session, CrossSessionStore)
     file = checked_page(store.path.with_suffix(".html") if path is None else path)
-    if store.attrs.get("kind") == CROSS_SESSION:
-        raise SettingsError(
-            f"{store.path}: a run across sessions; a report is of neuron-dropping curves, and takes it as cross_session"
-        )
     places = {"one": one, "roicat_root": roicat_root}
     values = _of_run(store, delta, places)
     values |= {
-        "cross_session": None if cross_session is None else _across(cross_session, places),
+        "cross_session": None if across is None else _across(across, places),
         "tracking": [] if tracking is None else [pictures.tracking_map(tracking)],
         "rasters": pictures.rasters(sessions),
     }
@@ -131,7 +128,7 @@ def _render(values: dict[str, Any]) -> str:
 def _of_run(store: RunStore, delta: float | None, places: dict[str, Any]) -> dict[str, Any]:
     """Gather all that the run itself has to tell."""
     summary, tracked = summarize(store, delta=delta), store.tracked()
-    labels, eids = content.labels_of(tracked), tracked["session"].values.tolist()
+    labels, eids = session_labels(tracked), tracked["session"].values.tolist()
     targets = summary["target"].values.tolist()
     attrs = summary.attrs
     return {
@@ -159,8 +156,7 @@ def _of_run(store: RunStore, delta: float | None, places: dict[str, Any]) -> dic
     }
 
 
-def _across(run: CrossSessionStore | str | Path, places: dict[str, Any]) -> dict[str, Any]:
-    store = run if isinstance(run, CrossSessionStore) else CrossSessionStore(Path(run))
+def _across(store: CrossSessionStore, places: dict[str, Any]) -> dict[str, Any]:
     table = cross_session_table(store)
     again = recipe(store, **places)
     return {"table": content.across(table), "pictures": [pictures.across(store)], "notes": words.across(table),
@@ -204,7 +200,7 @@ def _neurons(tracked: xr.Dataset) -> str:
     if "neurons_only" not in attrs:
         return f"{words.count(n, 'neuron')}, as given in features=."
     cells = "flagged as cells" if attrs["neurons_only"] else "flagged as cells or not"
-    where = {"": "", "given": ", narrowed by masks or rows"}.get(
+    where = {"": "", GIVEN_BY_ARRAYS: ", narrowed by masks or rows"}.get(
         attrs.get("neurons", ""), f", in {attrs.get('neurons', '')}"
     )
     found = "of the session" if tracked.sizes["session"] == 1 else "that were found in every session by ROICaT"

@@ -14,6 +14,7 @@ from mesodask.figures import plot_cross_session, plot_generalization_matrix, plo
 from mesodask.figures.report import words
 from mesodask.io import stores
 from mesodask.io.crossstore import CrossSessionStore
+from mesodask.numerics.inference import MAX_P
 from mesodask.raster import opened
 
 DPI = 110
@@ -72,8 +73,8 @@ def across(run: CrossSessionStore) -> Picture:
         caption = "A row is the session trained on, a column the session decoded; the diagonal is cross-validated."
         return picture(plot_generalization_matrix(datasets), "", alt, caption)
     caption = (
-        "The diamond is the training session, cross-validated; circles are the others, with a star where p is below "
-        "0.05. The grey band holds 95 % of the null."
+        "The diamond is the training session, cross-validated; circles are the others, with a star where p is at most "
+        f"{MAX_P:g}. The grey band holds 95 % of the null."
     )
     return picture(plot_cross_session(datasets), "", alt, caption)
 

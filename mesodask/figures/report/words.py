@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mesodask.figures.ndc import METRIC_NAMES
 from mesodask.numerics.inference import MAX_P
+from mesodask.percent import whole_percent
 from mesodask.status import RunStatus
-from mesodask.summary import null_claim
+from mesodask.summary import METRIC_NAMES, null_claim
 
 NOTHING = "\N{EN DASH}"
 
@@ -112,7 +112,9 @@ def state(status: RunStatus) -> str:
     """Say that a run is not finished, and what follows from it; empty for a finished one."""
     if status.state == "finished":
         return ""
-    share = f"{status.done / status.total:.0%} of {count(status.total, 'score')}" if status.total else "no score"
+    share = (
+        f"{whole_percent(status.done, status.total)}% of {count(status.total, 'score')}" if status.total else "no score"
+    )
     what = {
         "running": f"This run is under way: {share} are computed.",
         "stopped": f"This run is not finished: {share} are computed. Call the same analysis again to go on from there.",

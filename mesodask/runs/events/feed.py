@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mesodask.errors import StoreError
 from mesodask.io.runreader import ScoreReader
-from mesodask.summary import curve_point, decoder_name
+from mesodask.summary import METRIC_NAMES, curve_point, decoder_name
+from mesodask.tracking import session_labels
 
 if TYPE_CHECKING:
     from mesodask.compute.runner import Failure, Task
@@ -22,7 +23,6 @@ LOOKS_BACK = 60.0  # s that the speed is taken over
 KEPT_FAILURES = 5
 LETTERS = 1000  # of an error
 KEY = "Lines: mean scores; their bands: 95 % of the resamples; grey: 95 % of the null's means; dotted: chance."
-METRICS = {"auc": "AUC", "accuracy": "balanced accuracy"}
 
 
 class Asked(Protocol):
@@ -62,6 +62,7 @@ class Feed:
     def __init__(self, parts: Sequence[tuple[Asked, int]]) -> None:
         self._run = parts[0][0].run
         self._store = self._run.store
+        self._labels = session_labels(self._run.tracked)
         self._targets = list(dict.fromkeys(share.target for share, _ in parts))
         self._shares = [share for share, _ in parts]
         self._missing = sum(n for _, n in parts)
@@ -115,7 +116,7 @@ class Feed:
         self._n_failures += 1
         ks = list(dict.fromkeys(str(piece["k"]) for piece in failure.task.label.get("pieces", ())))
         neurons = f", {', '.join(ks)} neurons" if ks else ""
-        where = f"{share.target} of {_names(self._run)[share.session]}{neurons}"
+        where = f"{share.target} of {self._labels[share.session]}{neurons}"
         self._failures.append((where, failure.error.strip().split("\n")[0][:LETTERS]))
 
     # what is said -----------------------------------------------------------------------------------------------
@@ -135,17 +136,17 @@ class Feed:
         return {
             "kind": "begin", "format": FORMAT, "run": str(self._store.path), "client": client,
             "title": _title(self._run), "about": _about(self._run), "key": KEY, "path": str(self._store.path),
-            "failures_file": str(self._store.failures_file), "lines": _names(self._run), "panels": panels,
+            "failures_file": str(self._store.failures_file), "lines": self._labels, "panels": panels,
             "total": self._asked.total(), "before": self._before,
         }  # fmt: skip
 
     def _panel(self, target: str, ks: list[int]) -> dict[str, Any]:
         asked = {share.session for share in self._shares if share.target == target}
-        skipped = [name for session, name in enumerate(_names(self._run)) if session not in asked]
+        skipped = [name for session, name in enumerate(self._labels) if session not in asked]
         metric = getattr(self._run.settings, "metric", "")
         return {
             "title": target, "note": _note(skipped), "x": ks, "log_x": True,
-            "x_label": "number of neurons", "y_label": METRICS.get(metric, metric), "reference": 0.5,
+            "x_label": "number of neurons", "y_label": METRIC_NAMES.get(metric, metric), "reference": 0.5,
         }  # fmt: skip
 
     def _reader(self, number: int, target: str) -> ScoreReader | None:
@@ -277,12 +278,6 @@ def _note(skipped: list[str]) -> str:
     """
     more = f" and {len(skipped) - 2} more" if len(skipped) > 2 else ""
     return f"skipped: {', '.join(skipped[:2])}{more}" if skipped else ""
-
-
-def _names(run: Any) -> list[str]:
-    """Name the sessions of a run: by date, and those of one date by their numbers in the run, too."""
-    dates = [str(date) for date in run.tracked["date"].values]
-    return [f"{date} ({n + 1})" if dates.count(date) > 1 else date for n, date in enumerate(dates)]
 
 
 def _title(run: Any) -> str:
