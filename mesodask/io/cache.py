@@ -57,8 +57,8 @@ def session_folder(folder: Path) -> Path:
     return folder / "data"
 
 
-def session_lock(store: Path) -> Path:
-    """Lock file of whoever builds a session's store."""
+def build_lock(store: Path) -> Path:
+    """Lock file of whoever builds a store in one go, as a session's."""
     return store.with_name(f".{store.name}.lock")
 
 

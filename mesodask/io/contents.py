@@ -106,7 +106,7 @@ def remove_store(folder: Path, path: Path) -> None:
     if not stores.has_group(path, ""):
         raise StoreError(f"{path}: no store here; mesodask list shows what there is")
     is_session = path.parent == cache.session_folder(folder)
-    lock = cache.session_lock(path) if is_session else cache.run_lock(path)
+    lock = cache.build_lock(path) if is_session else cache.run_lock(path)
     try:
         with Lock(lock, f"the store {path.name}"):
             doomed = stores.partial_of(path)
