@@ -92,6 +92,15 @@ def test_a_session_goes_with_all_its_stores_and_nothing_else_does(subject: Simul
     assert files(folder) == {path for path in before if subject.eids[1] not in str(path) or "decoding" in str(path)}
 
 
+def test_one_of_a_sessions_stores_goes_alone_by_its_own_name(
+    subject: SimulatedSubject, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{subject.eids[1]}_fluorescence"
+    assert mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")[0] == 0
+    left = {path.stem for path in cache.session_folder(folder).glob("*.zarr")}
+    assert left == {*subject.eids[:2]}
+
+
 def test_a_run_goes_with_its_failures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = next(cache.decoding_folder(folder).glob("*.zarr"))
     failures = RunStore(run).failures_file
@@ -124,7 +133,7 @@ def test_nothing_outside_the_cache_is_removed(
         status, _, err = mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")
         assert status == 2, name
         assert "link" in err or "does not lie in the cache folder" in err
-    for name in ("*", "", subject.eids[0][:4], "nothing"):
+    for name in ("*", "?" * 36, "[0-9a-f]" * 36, "", subject.eids[0][:4], "nothing"):
         assert mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")[0] == 2
     assert files(tmp_path) == before
     # a link within a store is removed, and not what it leads to

@@ -92,10 +92,10 @@ def _meant(name: str, folder: Path) -> list[Path]:
     """
     if not name:
         raise SettingsError("NAME is empty; give an eid, or the name of a run")
-    sessions = cache.session_folder(folder)
-    if "/" not in name and "*" not in name and (found := sorted(sessions.glob(f"{name}.zarr"))):
-        return [*found, *sorted(sessions.glob(f"{name}_*.zarr"))]
-    return _of_session(name, folder) or [find_run(name, None, folder)]
+    stored = sorted(cache.session_folder(folder).glob("*.zarr"))
+    # compared, and not searched for: what a name has of * ? [ is no pattern
+    exact = [path for path in stored if name in (path.stem, path.stem.partition("_")[0])]
+    return exact or _of_session(name, folder) or [find_run(name, None, folder)]
 
 
 def _of_session(name: str, folder: Path) -> list[Path]:
