@@ -103,7 +103,7 @@ def import_original(
     if kind == "session":
         return _import_session(path, one, cache_dir, xyz_unit, rerun)
     folder = cache.cache_folder(cache_dir, alf.connect(one) if cache_dir is None else None)
-    place = cache.decoding_folder(folder) / "imported" / f"{path.stem}.zarr"
+    place = cache.imported_folder(folder) / f"{path.stem}.zarr"
     if kind == "curves":
         curves = upstream_results.read_curves(path)
         return _store(place, path, {"": curves_dataset(curves)}, about_curves(curves), rerun)
