@@ -210,7 +210,7 @@ def _result(pair: xr.Dataset, run: Run | None, reason: str) -> Pair:
 
 def _draw(store: RunStore, *, anew: bool) -> Path:
     """Draw the curves of a run, unless it is finished and they stand as they are since the last time."""
-    figure = store.path.parents[1] / "imgs" / f"{store.path.stem}.png"
+    figure = cache.pair_figure(store.path)
     # these files are written whenever the run is asked for something else, and when more of it is finished
     marks = [store.path / "zarr.json", *(f for t in store.targets() for f in (store.path / t / "status").rglob("*"))]
     if anew or not figure.exists() or figure.stat().st_mtime <= max(file.stat().st_mtime for file in marks):

@@ -4,6 +4,7 @@ A session is cut into blocks of its neurons, each a task. What sparseness needs 
 each trial, adds up; so no task and no driver ever holds the activity of a session.
 """
 
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -18,7 +19,7 @@ import xarray as xr
 from mesodask import schema, selection, sessions
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, StoreError, TasksFailedError
 from mesodask.event_windows import WINDOWS
-from mesodask.io import alf, cache, stores
+from mesodask.io import alf, cache, locked, stores
 from mesodask.io.folders import naming_file
 from mesodask.ndc import Progress, embed_each, silent
 from mesodask.numerics.sparseness import from_sums, treves_rolls
@@ -122,8 +123,11 @@ def sparseness(
         raise _failure(errors, len(eids), None)
     chosen = _chosen_rows(opened, errors, neurons_only, neurons)
     jobs = [
-        _Job(session, chosen[eid], scale, sampling, cache.sparseness_folder(folder)) for eid, session in opened.items()
+        _Job(session, chosen[eid], scale, sampling, cache.sparseness_folder(folder), rerun)
+        for eid, session in opened.items()
     ]
+    for job in jobs:
+        stores.remove_partial(job.path.parent, job.path.name)
     missing = [job for job in jobs if rerun or not job.is_stored()]
     if missing:
         errors |= _compute(missing, client, report)
@@ -185,6 +189,7 @@ class _Job:
     scale: bool
     sampling: Sampling
     folder: Path
+    rerun: bool
 
     @property
     def eid(self) -> str:
@@ -212,17 +217,34 @@ class _Job:
         if not self.path.exists():
             return False
         try:
-            stores.check_seal(self.path)
-            stores.check_chunks(self.path)
-            with stores.reading(self.path):
-                stores.open_group(self.path, schema=schema.SPARSENESS).load()
+            return self._is_whole()
         except StoreError as error:
             logger.warning("%s; it is computed again", error)
             return False
-        return stores.attributes(self.path)["build_id"] == self.session.attrs["build_id"]
+
+    def _is_whole(self) -> bool:
+        stores.check_seal(self.path)
+        stores.check_chunks(self.path)
+        with stores.reading(self.path):
+            stores.open_group(self.path, schema=schema.SPARSENESS).load()
+        return bool(stores.attributes(self.path)["build_id"] == self.session.attrs["build_id"])
 
     def store(self, timing: Timing, parts: Sequence[Part]) -> None:
         """Put the parts together and write the result, whole or not at all."""
+        result = self._result(timing, parts)
+        names = ("eid", "subject", "date", "number", "signal_kind", "build_id", "mesodask_version")
+        attrs = {name: self.session.attrs[name] for name in names if name in self.session.attrs}
+        dataset = schema.conform(result, schema.SPARSENESS, attrs | {"settings": self.settings()})
+        with locked.alone(self.path):
+            with contextlib.suppress(StoreError):
+                if not self.rerun and self._is_whole():  # of another process, which may be reading it by now
+                    return
+            with stores.building(self.path) as temporary:
+                stores.write_group(temporary, "", dataset)
+                stores.seal(temporary)
+
+    def _result(self, timing: Timing, parts: Sequence[Part]) -> dict[str, Any]:
+        """Put the parts together: the variables of :data:`mesodask.schema.SPARSENESS`."""
         rate = np.concatenate([part.rate for part in parts], axis=1)
         total, squares = (sum(getattr(part, name) for part in parts) for name in ("total", "squares"))
         n_neurons = sum(part.n_neurons for part in parts)
@@ -233,7 +255,7 @@ class _Job:
         n_finite = finite.sum(axis=1)
         mean_rate = np.full(len(rate), np.nan)
         np.divide(np.where(finite, rate, 0).sum(axis=1, dtype=float), n_finite, out=mean_rate, where=n_finite > 0)
-        result = {
+        return {
             "window": [window.name for window in WINDOWS] + [WHOLE],
             "sparseness": treves_rolls(rate, axis=1),
             "mean_rate": mean_rate,
@@ -243,12 +265,6 @@ class _Job:
             "trial_sparseness": np.where(counted, per_trial, np.nan),
             "roi": self.rows,
         }
-        names = ("eid", "subject", "date", "number", "signal_kind", "build_id", "mesodask_version")
-        attrs = {name: self.session.attrs[name] for name in names if name in self.session.attrs}
-        with stores.building(self.path) as temporary:
-            dataset = schema.conform(result, schema.SPARSENESS, attrs | {"settings": self.settings()})
-            stores.write_group(temporary, "", dataset)
-            stores.seal(temporary)
 
 
 # all of them --------------------------------------------------------------------------------------------------

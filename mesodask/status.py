@@ -1,5 +1,6 @@
 """How far a run is, and how fast it goes, from its store alone; nothing is written and no driver is asked."""
 
+import contextlib
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mesodask.cross.counts import count_cross_target
-from mesodask.io import cache
+from mesodask.errors import StoreError
+from mesodask.io import cache, contents, stores
 from mesodask.io.crossstore import CrossSessionStore, open_run
 from mesodask.io.lock import living_owner
 from mesodask.io.runstore import RunStore
@@ -183,6 +185,52 @@ def find_runs(folder: Path) -> list[Path]:
     paths = [*sorted(runs.glob("*.zarr")), *sorted(runs.glob("pair_summaries/*/res/*.zarr"))]
     paths += sorted(cache.cross_session_folder(folder).glob("*.zarr"))
     return [path for path in paths if open_run(path).exists()]
+
+
+@dataclass(frozen=True)
+class SubjectEntry:
+    """What a cache folder holds of a subject.
+
+    Attributes
+    ----------
+    subject : str
+        The subject.
+    n_sessions, n_runs : int
+        Sessions that are stored, each counted once; runs of whatever kind.
+    first, last : str
+        First and last day of the sessions; empty where only runs are left.
+    n_bytes : int
+        Size of the session stores on disk.
+    """
+
+    subject: str
+    n_sessions: int
+    first: str
+    last: str
+    n_runs: int
+    n_bytes: int
+
+
+def list_subjects(folder: Path) -> list[SubjectEntry]:
+    """List the subjects of which a cache folder holds sessions or runs, by name; what cannot be read has none.
+
+    Examples
+    --------
+    >>> list_subjects(Path("no-such-folder"))
+    []
+    """
+    stored = [entry for entry in contents.list_sessions(folder) if entry.subject]
+    of_runs = []
+    for run in find_runs(folder):
+        with contextlib.suppress(StoreError):
+            of_runs.append(str(stores.attributes(run).get("subject") or ""))
+    found = []
+    for subject in sorted({*(entry.subject for entry in stored), *of_runs} - {""}):
+        own = [entry for entry in stored if entry.subject == subject]
+        days = sorted(entry.date for entry in own) or [""]
+        n_sessions, n_bytes = len({entry.eid for entry in own}), sum(entry.n_bytes for entry in own)
+        found.append(SubjectEntry(subject, n_sessions, days[0], days[-1], of_runs.count(subject), n_bytes))
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -95,9 +95,6 @@ def draw(seed: int, templates: dict[str, Path], names: Names) -> Spec:
         there = [p for p in there if (p.parent == below and p.is_file()) == (area == "tables")]
     path = there[rng.integers(len(there))]
     kinds = list(kinds_of(path))
-    if area == "run store" and "score" in path.as_posix() and "c" in path.parts:
-        # nothing in a whole chunk of scores tells whose they are
-        kinds = [kind for kind in kinds if kind not in ("swap", "another")]
     special = [k for k in kinds if k not in ANY and k not in FILE]
     chosen = special if special and rng.random() < 0.5 else kinds
     reindex = area == "alf" and bool(rng.random() < 0.3)

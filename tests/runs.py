@@ -1,7 +1,11 @@
-"""What tests of runs share: a small run, and counting what of it was submitted."""
+"""What tests of runs share: a small run, counting what of it was submitted, and other processes at the same store."""
 
+import contextlib
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from mesodask.compute import runner
 from mesodask.curves import engine
 from mesodask.curves.plan import Piece
 from mesodask.curves.scores import Block, Scores, score_block
+from mesodask.io import stores
 from mesodask.io.runstore import RunStore
 from mesodask.settings import NdcSettings
 
@@ -44,6 +49,47 @@ def gated(gate: str, number: int, function: Callable[..., Any], *arguments: Any)
     while int(Path(gate).read_text()) <= number:
         time.sleep(0.02)
     return function(*arguments)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from mesodask.io.lock import Lock
+with Lock(Path(sys.argv[1]), "the store"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Let another process hold a lock."""
+    command = [sys.executable, "-c", HOLD, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        try:
+            yield
+        finally:
+            holder.communicate()
+
+
+def killed_build(store: Path) -> Path:
+    """What a process that was killed has left of a store."""
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    partial = stores.partial_of(store)
+    partial = partial.with_name(partial.name.replace(f"-{os.getpid()}-", f"-{killed.pid}-"))
+    partial.mkdir(parents=True)
+    return partial
+
+
+def until(happened: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something, not for ever."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class FailsOnSixteen(ClassifierMixin, BaseEstimator):

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import xarray as xr
+from distributed import Client
 
-from mesodask import load_or_embed, neuron_dropping_curves
+from mesodask import load_or_embed, neuron_dropping_curves, sparseness
 from mesodask.cli import main
-from mesodask.io import cache, contents
+from mesodask.io import cache, contents, stores
 from mesodask.io.lock import Lock
 from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
@@ -20,12 +22,13 @@ SMALL = {"targets": ("choice",), "ks": (8,), "R": 2, "n_label_shuffles": 0}
 
 
 @pytest.fixture(scope="module")
-def filled(subject: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder with two sessions, one of them in a second signal, and a run."""
+def filled(subject: SimulatedSubject, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with two sessions, one of them in a second signal, the sparseness of one, and a run."""
     folder = tmp_path_factory.mktemp("cache")
     where = {"one": subject.one_dir, "cache_dir": folder}
     load_or_embed(subject.eids[1], signal="fluorescence", rastermap=False, **where)
-    neuron_dropping_curves(subject.eids[:2], roicat_root=subject.roicat_root, **where, **SMALL)
+    neuron_dropping_curves(subject.eids[:2], roicat_root=subject.roicat_root, client=client, **where, **SMALL)
+    sparseness(subject.eids[0], client=client, **where)
     return folder
 
 
@@ -85,20 +88,83 @@ def test_a_session_goes_with_all_its_stores_and_nothing_else_does(subject: Simul
     before = files(folder)
     told = answering("n\n", "rm", subject.eids[1], "--cache-dir", str(folder))
     assert (told.stdout, files(folder)) == ("", before)
-    assert "Remove 2 stores?" in told.stderr
+    assert "Remove these 2?" in told.stderr
     assert "Nothing was removed." in told.stderr
     told = answering("y\n", "rm", subject.eids[1], "--cache-dir", str(folder))
     assert told.stdout.count("removed") == 2
-    assert files(folder) == {path for path in before if subject.eids[1] not in str(path) or "decoding" in str(path)}
+    assert files(folder) == {path for path in before if subject.eids[1] not in str(path) or "data" not in path.parts}
 
 
-def test_a_run_goes_with_its_failures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = next(cache.decoding_folder(folder).glob("*.zarr"))
-    failures = RunStore(run).failures_file
-    failures.write_text("{}\n")
-    status, out, _ = mesodask(capsys, "rm", run.stem[:12], "--cache-dir", folder, "--yes")
-    assert (status, out) == (0, f"removed  {run}\n")
-    assert list(cache.decoding_folder(folder).iterdir()) == []
+def test_one_of_a_sessions_stores_goes_alone_by_its_own_name(
+    subject: SimulatedSubject, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{subject.eids[1]}_fluorescence"
+    assert mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")[0] == 0
+    left = {path.stem for path in cache.session_folder(folder).glob("*.zarr")}
+    assert left == {*subject.eids[:2]}
+
+
+def test_a_run_goes_with_what_belongs_to_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decoding = cache.decoding_folder(folder)
+    pair = cache.pairs_folder(folder, "SP072") / "res" / "pair.zarr"
+    run = next(decoding.glob("*.zarr"))
+    shutil.copytree(run, pair)
+    figure = pair.parents[1] / "imgs" / "pair.png"
+    beside = [RunStore(run).failures_file, run.with_suffix(".html"), run.with_suffix(".png")]
+    another = decoding / "another.html"
+    figure.parent.mkdir()
+    for file in (*beside, figure, another):
+        file.write_text("{}\n")
+    listed = mesodask(capsys, "list", "runs", "--cache-dir", folder)[1].splitlines()
+    assert [line.split("scores")[1].split() for line in listed] == [["report", "figure"], ["figure"]]
+    documents = json.loads(mesodask(capsys, "list", "runs", "--cache-dir", folder, "--json")[1])
+    assert [document["files"] for document in documents] == [list(map(str, beside)), [str(figure)]]
+    for path, gone in ((run, beside), (pair, [figure])):
+        status, out, err = mesodask(capsys, "rm", path.stem[:12], "--cache-dir", folder, "--yes")
+        assert (status, out.split("\n")) == (0, [*(f"removed  {one}" for one in (path, *gone)), ""])
+        assert [line.split()[-1] for line in err.splitlines()] == [str(one) for one in (path, *gone)]
+    assert {file for file in decoding.rglob("*") if file.is_file()} == {another}
+
+
+def test_other_results_are_listed_and_removed_by_their_names(
+    subject: SimulatedSubject, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported = cache.imported_folder(folder) / "trainFirst_x.zarr"
+    about = {"kind": "imported_cross_session", "subject": "SP9", "sources": {"trainFirst_x.pkl": {}}}
+    stores.write_group(imported, "", xr.Dataset(attrs=about))
+    broken = cache.imported_folder(folder) / "broken.zarr"
+    stores.write_group(broken, "", xr.Dataset())
+    record = cache.decoding_folder(folder) / "SP072_x.analysis.yaml"
+    record.write_text("a: 1\n")
+    (drawn := record.with_suffix("")).mkdir()
+    (drawn / "curves.png").write_text("x")
+    (sparse,) = cache.sparseness_folder(folder).iterdir()
+
+    def listed(kind: str) -> tuple[str, list[dict]]:
+        words = mesodask(capsys, "list", kind, "--cache-dir", folder)[1]
+        return words, json.loads(mesodask(capsys, "list", kind, "--cache-dir", folder, "--json")[1])
+
+    words, (one,) = listed("sparseness")
+    assert words.split()[-1] == sparse.stem.split("_")[1]
+    assert (one["path"], one["eid"], one["date"]) == (str(sparse), subject.eids[0], subject.dates[0].isoformat())
+    words, found = listed("imports")
+    assert "imported_cross_session  SP9  from trainFirst_x.pkl" in words
+    assert [(one["path"], bool(one["problem"])) for one in found] == [(str(broken), True), (str(imported), False)]
+    words, (one,) = listed("analyses")
+    assert words == f"{record.name}  figures in {drawn.name}\n"
+    assert (one["path"], one["files"], one["n_bytes"]) == (str(record), [str(drawn)], 5)
+    words, (one,) = listed("subjects")
+    size = sum(entry.n_bytes for entry in contents.list_sessions(folder))
+    first, last = (date.isoformat() for date in subject.dates[:2])
+    assert one == {"subject": subject.subject, "n_sessions": 2, "first": first, "last": last, "n_runs": 1,
+                   "n_bytes": size}  # fmt: skip
+    assert f"sessions   2  {first} to {last}" in words
+    assert mesodask(capsys, "rm", "SP072_x.anal", "--cache-dir", folder, "--yes")[0] == 2
+    before = files(folder)
+    for name in (sparse.stem, imported.name, broken, record.name):
+        assert mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")[0] == 0
+    gone = {path.relative_to(folder) for path in (sparse, imported, broken, record, drawn)}
+    assert files(folder) == {path for path in before if gone.isdisjoint((path, *path.parents))}
 
 
 def test_what_is_being_written_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +190,7 @@ def test_nothing_outside_the_cache_is_removed(
         status, _, err = mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")
         assert status == 2, name
         assert "link" in err or "does not lie in the cache folder" in err
-    for name in ("*", "", subject.eids[0][:4], "nothing"):
+    for name in ("*", "?" * 36, "[0-9a-f]" * 36, "", subject.eids[0][:4], "nothing"):
         assert mesodask(capsys, "rm", name, "--cache-dir", folder, "--yes")[0] == 2
     assert files(tmp_path) == before
     # a link within a store is removed, and not what it leads to

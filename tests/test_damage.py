@@ -28,6 +28,8 @@ FOUND = [
     Spec("embedded", "STORE1", "another", 351),
     Spec("half", "RUN/features/choice/EID0/X/c/0/0", "swap", 2),
     Spec("finished", "RUN/tracked/number/c/0", "swap", 50),
+    Spec("finished", "RUN/choice/score/c/0/0/0", "swap", 1),  # with a text, of which it made billions
+    Spec("finished", "RUN/choice/null_score/c/0/1", "another", 3),
     # a store from before there were trials was taken for the session's for ever
     Spec("fresh", "DAY0/alf/task_00", "becomes file", reindex=True),
     # errors of the operating system, of ONE and of Zarr, from deep inside

@@ -6,6 +6,7 @@ import shutil
 import struct
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from runs import held, killed_build, until
 
 from mesodask import import_original, imported_summary, load_or_embed, original_cache, plot_ndc, summary_table
 from mesodask.cli import main
 from mesodask.errors import DataError, SessionNotFoundError, StoreError
+from mesodask.io import cache
 from mesodask.io.upstream_results import check_cross_session, read_cross_session, read_curves
 from mesodask.originals.results import open_imported
 from mesodask.simulate import SimulatedSubject
@@ -176,6 +179,23 @@ def test_the_same_results_are_imported_once_and_others_are_refused(
         import_original(other, cache_dir=tmp_path)
     assert import_original(other, cache_dir=tmp_path, rerun=True) == (made.store, True)
     assert open_imported(made.store).attrs["n_shared"] == 54  # type: ignore[union-attr]
+
+
+def test_another_process_is_waited_for_and_what_a_killed_one_left_is_swept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = write_pickle(tmp_path / "trainFirst_x.pkl", cross_payload())
+    store = import_original(old, cache_dir=tmp_path).store
+    aside = store.rename(tmp_path / "aside")
+    killed_build(store)
+    caplog.set_level("INFO")
+    with ThreadPoolExecutor() as pool, held(cache.build_lock(store)):
+        made = pool.submit(import_original, old, cache_dir=tmp_path)
+        until(lambda: "waiting for process" in caplog.text)
+        assert not store.exists()
+        aside.rename(store)  # so the other process has done the same work
+    assert made.result() == (store, False)
+    assert list(store.parent.iterdir()) == [store]
 
 
 def test_what_does_not_belong_together_is_not_summarised(tmp_path: Path, result_class: type[NDCResult]) -> None:

@@ -80,6 +80,14 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
         Lock(tmp_path / ("x" * 300), "the run").__enter__()
 
 
+def test_a_lock_that_cannot_be_taken_over_is_told(tmp_path: Path) -> None:
+    """Its claim has a name that no file system takes; so is one in a folder that is another's, but not for root."""
+    path = forged(tmp_path / ("x" * 240), started="1")
+    with pytest.raises(StoreError, match=r"x: the lock on the run cannot be written .*choose a folder"):
+        Lock(path, "the run").__enter__()
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("reaped", [True, False])
 def test_a_killed_owner_is_succeeded_at_once(path: Path, reaped: bool, caplog: pytest.LogCaptureFixture) -> None:
     first = hold(path)

@@ -38,7 +38,7 @@ from roicat_server import (
 
 from mesodask import simulate_subject, track_neurons
 from mesodask.cli import main
-from mesodask.errors import AccessError, SessionNotFoundError, SettingsError
+from mesodask.errors import AccessError, SessionNotFoundError, SettingsError, StoreError
 from mesodask.io import mirror, stores, web
 from mesodask.io.mirror import MirrorSummary, mirror_cluster_uids
 from mesodask.io.places import Place, child_names
@@ -634,8 +634,23 @@ def test_an_error_of_the_local_disk_ends_all(site: Site, tmp_path: Path) -> None
     """Here, a file is where a folder should be."""
     (tmp_path / "to/ROICaT/SP072").mkdir(parents=True)
     (tmp_path / "to/ROICaT/SP072/2025-01-14").touch()
-    with pytest.raises(OSError, match="2025-01-14"):
+    with pytest.raises(StoreError, match=r"2025-01-14.*: cannot be written \(Not a directory\)"):
         copy(site, tmp_path / "to")
+
+
+def test_a_full_disk_ends_all_and_names_the_file(site: Site, tmp_path: Path) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=rf"{CLUSTER_FILE}: cannot be written"):
+            copy(site, tmp_path / "to")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert files(tmp_path / "to") == {}
 
 
 def command(site: Site, to: Path, *more: str) -> list[str]:

@@ -65,10 +65,13 @@ def test_it_is_not_taken_for_the_sessions_own_store(
     assert load_or_embed(copy.eids[0], one=copy.one_dir).sizes["roi"] == 120
 
 
-def test_the_second_call_opens_what_the_first_made(copy: SimulatedSubject, session: xr.Dataset, tmp_path: Path) -> None:
+def test_the_second_call_opens_what_the_first_made(
+    copy: SimulatedSubject, session: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / f"{copy.eids[0]}.npy"
     np.save(path, original_cache(session), allow_pickle=True)
-    first = import_session_cache(path, one=copy.one_dir)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first = import_session_cache(f"~/{path.name}", one=copy.one_dir)
     assert import_session_cache(path, one=copy.one_dir).attrs["build_id"] == first.attrs["build_id"]
     again = import_session_cache(path, one=copy.one_dir, rerun=True)
     assert again.attrs["build_id"] != first.attrs["build_id"]

@@ -295,6 +295,44 @@ def test_a_damaged_chunk_is_said_and_computed_again(
     everything_is_there(run)
 
 
+def another_k(run: Path) -> list[Path]:
+    one, other = (run / "choice" / "score" / "c" / "1" / k / "2" for k in "01")
+    aside = one.rename(run.parent / "aside")
+    other.rename(one)
+    aside.rename(other)
+    return [one, other]
+
+
+def another_run(run: Path) -> list[Path]:
+    other = RunStore(run.with_name("other.zarr"))
+    with other.writing():
+        other.create(TRACKED)
+        reserve(other)
+        other.write_scores("choice", 1, 20, KS, 1 - SCORE[1, :, 20:], 1 - NULL[1, :, 20:])
+    files = [f"choice/{name}/c/1/{k}/2{end}" for name, end in (("score", ""), ("null_score", "/0")) for k in "01"]
+    for file in files:
+        shutil.copy2(other.path / file, run / file)
+    return [run / file for file in files]
+
+
+@pytest.mark.parametrize("exchange", [another_k, another_run])
+def test_a_whole_chunk_in_the_place_of_another_is_said_and_computed_again(
+    run: RunStore, exchange: Callable[[Path], list[Path]], caplog: pytest.LogCaptureFixture
+) -> None:
+    exchanged = exchange(run.path)
+    with pytest.raises(StoreError, match=r"this chunk of scores is damaged .*written for another place"):
+        run.scores("choice")
+    with run.writing(), caplog.at_level(logging.WARNING):
+        left = missing(run)
+        for row, k in enumerate(KS):
+            run.write_scores("choice", 1, 20, [k], SCORE[1, [row], 20:], NULL[1, [row], 20:])
+    assert [str(file) in caplog.text for file in exchanged] == [True] * len(exchanged)
+    expected = np.zeros((2, 2, R), dtype=bool)
+    expected[1, :, 20:] = True
+    np.testing.assert_array_equal(left, expected)
+    everything_is_there(run)
+
+
 def test_a_damaged_chunk_does_not_stop_a_part_of_it_from_being_written(run: RunStore) -> None:
     flip(run.path / "choice" / "null_score" / "c" / "0" / "0" / "0" / "0")
     with run.writing():
@@ -323,6 +361,19 @@ def test_damaged_values_of_sessions_are_written_again(run: RunStore, name: str, 
             run.write_session("choice", session, n_trials=90 + session, performance=0.5, status="done", reason="")
     everything_is_there(run)
     assert run.scores("choice")["session"].values.tolist() == EIDS
+
+
+def test_numbers_in_the_place_of_texts_are_no_billions_of_texts(run: RunStore) -> None:
+    """Zarr makes room for as many texts as a chunk says that it holds, before it looks for them: here 16 GB."""
+    for name in ("status", "session"):
+        shutil.copy2(run.path / "choice" / "score" / "c" / "0" / "0" / "0", run.path / "choice" / name / "c" / "0")
+        with pytest.raises(StoreError, match=rf"{name}: its chunks are not those that were written"):
+            run.scores("choice")
+    with run.writing():
+        run.create(TRACKED)
+        for session in range(2):
+            run.write_session("choice", session, status="done")
+    everything_is_there(run)
 
 
 def test_damaged_metadata_of_session_values_is_made_anew(run: RunStore) -> None:

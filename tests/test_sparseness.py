@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from distributed import Client
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from runs import Run
+from runs import Run, held, killed_build, until
 
 from mesodask import (
     load_or_embed,
@@ -30,6 +31,7 @@ from mesodask.cli import main
 from mesodask.compute import runner
 from mesodask.errors import DataError, SessionsFailedError, SettingsError, StoreError, TrackingError
 from mesodask.event_windows import WINDOWS
+from mesodask.io import cache
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import windowed_means
 from mesodask.simulate import SimulatedSubject
@@ -265,6 +267,27 @@ def test_results_of_another_build_or_damaged_ones_are_computed_again(
     stores.seal(link)
     compute()
     assert len(submitted) == 4
+
+
+def test_another_process_is_waited_for_and_what_a_killed_one_left_is_swept(
+    compute: Compute, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = compute()
+    store = Path(before.attrs["stores"][0])
+    aside = store.rename(tmp_path / "aside")
+    killed_build(store)
+    caplog.set_level("INFO")
+    with ThreadPoolExecutor() as pool, held(cache.build_lock(store)):
+        found = pool.submit(compute)
+        until(lambda: "waiting for process" in caplog.text)
+        assert not store.exists()
+        aside.rename(store)  # so the other process has done the same work
+        built = store.stat().st_ino
+    xr.testing.assert_identical(found.result(), before)
+    assert store.stat().st_ino == built
+    killed_build(store)
+    compute()
+    assert list(store.parent.iterdir()) == [store]
 
 
 @pytest.mark.parametrize("chunk", ["signal/c/0/0", "is_neuron/c/0"])

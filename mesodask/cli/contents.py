@@ -17,15 +17,39 @@ SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 @click.group(name="list")
 def list_contents() -> None:
-    """List what the cache folder holds: sessions or runs.
+    """List what the cache folder holds: subjects, sessions, runs, and other results.
 
-    Example: mesodask list runs --one ~/one
+    Example: mesodask list subjects --one ~/one
     """
+
+
+of_subject = click.option("--subject", help="Only those of this subject.")
+
+
+@list_contents.command(name="subjects")
+@options.where
+@answers
+def list_subjects(one: Path | None, cache_dir: Path | None, answer: Answer) -> None:
+    """List the subjects: stored sessions, the first and last day of them, their size on disk, and runs.
+
+    Example: mesodask list subjects --one ~/one
+    """
+    from mesodask import status
+
+    folder = cache_folder_of(one, cache_dir)
+    found = status.list_subjects(folder)
+    answer.document = found
+    for each in found:
+        days = f"{each.first} to {each.last}" if each.n_sessions else "-"
+        numbers = f"sessions {each.n_sessions:>3}  {days:<24}  {in_bytes(each.n_bytes):>8}  runs {each.n_runs:>3}"
+        answer.say(f"{each.subject:<12}  {numbers}")
+    if not found:
+        answer.say(f"no subjects in {folder}")
 
 
 @list_contents.command(name="sessions")
 @options.where
-@click.option("--subject", help="Only sessions of this subject.")
+@of_subject
 @answers
 def list_sessions(one: Path | None, cache_dir: Path | None, subject: str | None, answer: Answer) -> None:
     """List the session stores: eid, subject/date/number, and size on disk.
@@ -33,7 +57,23 @@ def list_sessions(one: Path | None, cache_dir: Path | None, subject: str | None,
     Example: mesodask list sessions --one ~/one --subject SP072
     """
     folder = cache_folder_of(one, cache_dir)
-    found = contents.list_sessions(folder, subject)
+    _tell_sessions(contents.list_sessions(folder, subject), cache.session_folder(folder), "sessions", answer)
+
+
+@list_contents.command(name="sparseness")
+@options.where
+@of_subject
+@answers
+def list_sparseness(one: Path | None, cache_dir: Path | None, subject: str | None, answer: Answer) -> None:
+    """List the stores of sparseness: eid, subject/date/number, size on disk, and the hash of the settings.
+
+    Example: mesodask list sparseness --one ~/one --subject SP072
+    """
+    folder = cache_folder_of(one, cache_dir)
+    _tell_sessions(contents.list_sparseness(folder, subject), cache.sparseness_folder(folder), "sparseness", answer)
+
+
+def _tell_sessions(found: list[contents.SessionEntry], folder: Path, what: str, answer: Answer) -> None:
     answer.document = [entry.plain() for entry in found]
     for entry in found:
         where = f"{entry.subject}/{entry.date}/{entry.number:03d}"
@@ -41,18 +81,53 @@ def list_sessions(one: Path | None, cache_dir: Path | None, subject: str | None,
         words = entry.problem or f"{entry.eid}  {where}  {in_bytes(entry.n_bytes):>8}  {kind}"
         answer.say(words.rstrip())
     if not found:
-        answer.say(f"no sessions in {cache.session_folder(folder)}")
+        answer.say(f"no {what} in {folder}")
 
 
 @list_contents.command(name="runs")
 @options.where
 @answers
 def list_all_runs(one: Path | None, cache_dir: Path | None, answer: Answer) -> None:
-    """List the runs, and how far each is (as mesodask status does).
+    """List the runs, how far each is (as mesodask status does), and whether a report or figure is beside it.
 
     Example: mesodask list runs --one ~/one
     """
     list_runs(cache_folder_of(one, cache_dir), answer)
+
+
+@list_contents.command(name="imports")
+@options.where
+@answers
+def list_imports(one: Path | None, cache_dir: Path | None, answer: Answer) -> None:
+    """List the imported curves and cross-session analyses; imported sessions are among the sessions.
+
+    Example: mesodask list imports --one ~/one
+    """
+    folder = cache_folder_of(one, cache_dir)
+    found = contents.list_imports(folder)
+    answer.document = [entry.plain() for entry in found]
+    for entry in found:
+        about = f"{entry.about['kind']}  {entry.about['subject']}  from {', '.join(entry.about['sources'])}"
+        answer.say(entry.problem or f"{entry.path.stem}  {in_bytes(entry.n_bytes):>8}  {about}")
+    if not found:
+        answer.say(f"no imported results in {cache.imported_folder(folder)}")
+
+
+@list_contents.command(name="analyses")
+@options.where
+@answers
+def list_analyses(one: Path | None, cache_dir: Path | None, answer: Answer) -> None:
+    """List the records of analyses, which mesodask run takes, and the folders of their figures.
+
+    Example: mesodask list analyses --one ~/one
+    """
+    folder = cache_folder_of(one, cache_dir)
+    found = contents.list_analyses(folder)
+    answer.document = [entry.plain() for entry in found]
+    for entry in found:
+        answer.say("  ".join([entry.path.name, *(f"figures in {place.name}" for place in entry.files)]))
+    if not found:
+        answer.say(f"no analyses in {cache.decoding_folder(folder)}")
 
 
 @click.command()
@@ -61,29 +136,32 @@ def list_all_runs(one: Path | None, cache_dir: Path | None, answer: Answer) -> N
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @answers
 def rm(names: tuple[str, ...], one: Path | None, cache_dir: Path | None, yes: bool, answer: Answer) -> None:
-    """Remove session stores and runs from the cache folder, after a question.
+    """Remove session stores, runs and other results from the cache folder, after a question.
 
-    NAME is a session, by its eid or subject/date/number, or a run: its name, the beginning of it, or its path.
-    Recordings are never touched, nothing outside the cache folder is, and links are not followed.
+    NAME is a session, by its eid or subject/date/number, which means its stores and no results; a run: its name, the
+    beginning of it, or its path; or the whole name or path of any other thing that mesodask list shows. With a run go
+    its failures, report and figures beside it; with the record of an analysis the folder of its figures. Recordings are
+    never touched, nothing outside the cache folder is, and links are not followed.
 
     Example: mesodask rm SP072_2025-01-13_2025-01-16_4_0123abcd --one ~/one
     """
     folder = cache_folder_of(one, cache_dir)
     doomed = list(dict.fromkeys(path for name in names for path in _meant(name, folder)))
+    listed = [each for path in doomed for each in (path, *contents.companions(path))]
     answer.put(removed=[])
-    for path in doomed if not (yes and loudness.is_quiet()) else ():  # what a question is about is never left out
+    for path in listed if not (yes and loudness.is_quiet()) else ():  # what a question is about is never left out
         click.echo(f"{in_bytes(contents.size_on_disk(path)):>8}  {path}", err=True)
-    if not yes and not click.confirm(f"Remove {len(doomed)} store{'s' * (len(doomed) != 1)}?", err=True):
+    if not yes and not click.confirm(f"Remove {f'these {len(listed)}' if len(listed) > 1 else 'it'}?", err=True):
         click.echo("Nothing was removed.", err=True)
         return
     for path in doomed:
-        contents.remove_store(folder, path)
-        answer.say(f"removed  {path}")
-        answer.document["removed"].append(path)
+        for removed in contents.remove(folder, path):
+            answer.say(f"removed  {removed}")
+            answer.document["removed"].append(removed)
 
 
 def _meant(name: str, folder: Path) -> list[Path]:
-    """Find the stores that a name means: all of a session's, or a run's one.
+    """Find the stores that a name means: all of a session's, or one of another kind.
 
     Raises
     ------
@@ -92,10 +170,7 @@ def _meant(name: str, folder: Path) -> list[Path]:
     """
     if not name:
         raise SettingsError("NAME is empty; give an eid, or the name of a run")
-    sessions = cache.session_folder(folder)
-    if "/" not in name and "*" not in name and (found := sorted(sessions.glob(f"{name}.zarr"))):
-        return [*found, *sorted(sessions.glob(f"{name}_*.zarr"))]
-    return _of_session(name, folder) or [find_run(name, None, folder)]
+    return contents.named(folder, name) or _of_session(name, folder) or [find_run(name, None, folder)]
 
 
 def _of_session(name: str, folder: Path) -> list[Path]:

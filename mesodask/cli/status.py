@@ -12,6 +12,7 @@ from mesodask.cli.answer import Answer, answers, rows_of
 from mesodask.cli.progress import clock
 from mesodask.errors import MesodaskError, SettingsError
 from mesodask.io import cache
+from mesodask.io.contents import companions
 from mesodask.io.folders import expanded
 from mesodask.percent import whole_percent
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mesodask.status import RunStatus, TargetStatus
 
 MOST_SKIPPED = 10  # lines, on a terminal; --json has all
+BESIDE = {".html": "report", ".png": "figure"}  # of a run
 CSV = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -135,12 +137,16 @@ def list_runs(folder: Path, answer: Answer) -> None:
             found.append(run_status(run, quick=True))
         except MesodaskError as error:  # one damaged run must not hide the others
             found.append(str(error))
+    beside = [companions(run) for run in runs]
     answer.document = [
-        part.plain() if not isinstance(part, str) else {"state": "damaged", "problem": part} for part in found
+        (part.plain() if not isinstance(part, str) else {"path": run, "state": "damaged", "problem": part})
+        | {"files": files}
+        for run, part, files in zip(runs, found, beside, strict=True)
     ]
     width = max((len(run.stem) for run in runs), default=0)
-    for run, part in zip(runs, found, strict=True):
-        answer.say(f"{run.stem:<{width}}  {part if isinstance(part, str) else _one_line(part)}")
+    for run, part, files in zip(runs, found, beside, strict=True):
+        shown = "".join(f"  {BESIDE[file.suffix]}" for file in files if file.suffix in BESIDE)
+        answer.say(f"{run.stem:<{width}}  {part if isinstance(part, str) else _one_line(part)}{shown}")
     if not runs:
         answer.say(f"no runs in {cache.decoding_folder(folder)}")
 

@@ -175,7 +175,7 @@ class _Plan:
         self._may_wait = True
 
     def _begun(self, request: Request, wait: float) -> list[_Block]:
-        lock = Lock(cache.session_lock(request.path), f"the store of session {request.name}", wait=wait)
+        lock = Lock(cache.build_lock(request.path), f"the store of session {request.name}", wait=wait)
         try:
             with naming_file(request.path, NOT_BUILT), contextlib.ExitStack() as scope:
                 try:

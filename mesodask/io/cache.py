@@ -7,6 +7,8 @@ from typing import Any
 from mesodask.errors import SettingsError
 from mesodask.io.folders import expanded
 
+RECORD = ".analysis.yaml"  # ending of the record of an analysis
+
 
 def cache_folder(cache_dir: str | Path | None, one: Any = None) -> Path:
     """Give the folder of all stores.
@@ -57,8 +59,8 @@ def session_folder(folder: Path) -> Path:
     return folder / "data"
 
 
-def session_lock(store: Path) -> Path:
-    """Lock file of whoever builds a session's store."""
+def build_lock(store: Path) -> Path:
+    """Lock file of whoever builds a store in one go, as a session's."""
     return store.with_name(f".{store.name}.lock")
 
 
@@ -70,6 +72,16 @@ def run_lock(store: Path) -> Path:
 def run_failures(store: Path) -> Path:
     """File in which a run's driver notes tasks that failed for good, one JSON object a line."""
     return store.with_suffix(".failures.jsonl")
+
+
+def run_companions(store: Path) -> list[Path]:
+    """Files beside a run that belong to it, whether they are there or not: failures, report, figures."""
+    return [run_failures(store), store.with_suffix(".html"), store.with_suffix(".png"), pair_figure(store)]
+
+
+def pair_figure(store: Path) -> Path:
+    """Figure of a run in the folder of its figures, which pairs have beside that of their runs."""
+    return store.parent.with_name("imgs") / f"{store.stem}.png"
 
 
 def decoding_folder(folder: Path) -> Path:
@@ -85,6 +97,11 @@ def pairs_folder(folder: Path, subject: str) -> Path:
 def cross_session_folder(folder: Path) -> Path:
     """Folder of the stores of cross-session runs."""
     return decoding_folder(folder) / "cross_session"
+
+
+def imported_folder(folder: Path) -> Path:
+    """Folder of the stores of results that were imported."""
+    return decoding_folder(folder) / "imported"
 
 
 def sparseness_folder(folder: Path) -> Path:

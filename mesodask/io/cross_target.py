@@ -13,15 +13,14 @@ import zarr
 
 from mesodask.errors import StoreError
 from mesodask.io import stores
-from mesodask.io.score_array import ScoreArray
+from mesodask.io.score_array import BUILD, ScoreArray
 from mesodask.io.session_columns import (
-    COLUMNS_WHOLE,
     ONE_VALUE_A_SESSION,
     SessionColumns,
     naming_damage,
     session_names,
 )
-from mesodask.io.target_store import ON_DISK, UNDEFINED, building_group, shuffle_chunk_of
+from mesodask.io.target_store import ON_DISK, UNDEFINED, building_group, new_group, shuffle_chunk_of
 from mesodask.schema import CROSS_TARGET, Variable
 
 SCORES = ("accuracy", "balanced_accuracy", "auc")
@@ -67,9 +66,10 @@ class CrossTarget:
         if not stores.has_group(run, target):
             raise StoreError(f"{self.path}: no Zarr group here; compute the target anew with rerun=True")
         self.attrs = stores.attributes(run, target)
+        build = self.attrs.pop(BUILD, "")
         self.by_session = self.attrs.get("train_on") == "each"
         self._arrays = {
-            name: ScoreArray(self.path / name, mend, sum(dim in INDEXED for dim in self._dims(name)))
+            name: ScoreArray(self.path / name, mend, sum(dim in INDEXED for dim in self._dims(name)), build)
             for name, variable in CROSS_TARGET.items()
             if _is_scored(name) and (not variable.optional or (self.path / name).exists())
         }
@@ -216,7 +216,7 @@ def create_cross_target(
     by_session = attributes["train_on"] == "each"
     sizes = sizes | dict.fromkeys(("session", "train_session", "test_session"), len(sessions))
     with building_group(run, target) as temporary:
-        group = zarr.open_group(str(temporary), mode="w", attributes=attributes | {COLUMNS_WHOLE: True})
+        group = zarr.open_group(str(temporary), mode="w", attributes=attributes | new_group())
         for name, variable in CROSS_TARGET.items():
             if variable.optional and name not in (USERS_DECODER if "trial" in sizes else READOUT):
                 continue

@@ -141,7 +141,10 @@ class Lock:
         deadline = time.monotonic() + self._wait
         told = False
         while not self._create():
-            holder = self._holder()
+            try:
+                holder = self._holder()
+            except OSError as error:  # a lock of an owner that is gone, in a folder that is another's
+                raise self._unwritable(error) from error
             if holder is None:
                 continue
             if time.monotonic() >= deadline:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mesodask.errors import SessionNotFoundError, SettingsError
+from mesodask.errors import SessionNotFoundError, SettingsError, StoreError
 from mesodask.io import stores, web
 from mesodask.io.crew import work_off
 from mesodask.io.folders import expanded, resolved
@@ -150,6 +150,8 @@ def mirror_cluster_uids(
         The server answers 401 or 403.
     SessionNotFoundError
         The server has no such subject, or no ``ROICaT`` folder.
+    StoreError
+        A file cannot be written: a full disk, or a folder that is another's.
 
     Examples
     --------
@@ -263,6 +265,11 @@ class _Copier:
             return self._enter(reader, names) if len(names) < len(LEVELS) else self._copy(reader, names)
         except web.FetchError as error:
             return _Outcome(names, "failed", reason=str(error))
+        except OSError as error:  # the disk's; a full one is told by an open file, which has no name
+            file = error.filename or self.folder.joinpath(*names, CLUSTER_FILE)
+            raise StoreError(
+                f"{file}: cannot be written ({error.strerror}); make space, or choose another `to`"
+            ) from error
 
     def _enter(self, reader: web.Reader, names: Names) -> _Outcome:
         page = reader.read(self._place(names), limit=MAX_PAGE, folder=True)

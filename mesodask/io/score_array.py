@@ -3,14 +3,19 @@
 A run writes hundreds of thousands of small chunks, and asks for all of them when it goes on. Zarr takes about 1 ms for
 each, and tells of a damaged one without its name; this takes a tenth of that. What is written is what Zarr would write,
 and Zarr and xarray read it: little-endian floats in C order, edge chunks filled up with NaN, Zstandard with a checksum.
+
+A chunk that is whole may still be that of another k, session or run, if files were exchanged or copied. So each ends in
+a mark that says whose it is, in a frame that every reader of Zstandard skips (RFC 8878, section 3.1.2).
 """
 
+import hashlib
 import itertools
 import json
 import logging
 import os
 import secrets
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +26,10 @@ from mesodask.errors import StoreError
 from mesodask.io import stores
 
 logger = logging.getLogger(__name__)
+
+BUILD = "build_id"  # attribute of a target's group, random: whose its chunks of scores are
+MARK_BYTES = 8
+FRAME = struct.pack("<II", 0x184D2A50, MARK_BYTES)  # begins a frame that is skipped, and says how long that is
 
 
 class ScoreArray:
@@ -35,6 +44,8 @@ class ScoreArray:
         or it raises. Only who holds the run's lock may mend.
     n_index : int
         How many dims come first, of which a chunk holds one index.
+    build : str
+        Which target of which run it belongs to; empty in runs of before there were marks.
 
     Attributes
     ----------
@@ -47,10 +58,11 @@ class ScoreArray:
         The array's metadata cannot be read, or is not ours.
     """
 
-    def __init__(self, folder: Path, mend: bool = False, n_index: int = 2) -> None:
+    def __init__(self, folder: Path, mend: bool = False, n_index: int = 2, build: str = "") -> None:
         self.folder = folder
         self.n_index = n_index
         self._mend = mend
+        self._build = build
         file = folder / "zarr.json"
         try:
             node = json.loads(file.read_text(encoding="utf-8"))
@@ -109,7 +121,8 @@ class ScoreArray:
             stored = None if covered else self._load((*index, *chunk))
             whole = np.full(self.chunks[self.n_index :], np.nan, dtype=self._dtype) if stored is None else stored
             whole[inside] = values[outside]
-            _write_atomically(self.file((*index, *chunk)), self._zstd.encode(whole))
+            place = (*index, *chunk)
+            _write_atomically(self.file(place), self._zstd.encode(whole) + FRAME + self._mark(place))
 
     def has_scores_beyond(self, n_positions: int) -> bool:
         """Tell whether anything was ever written at or after a position of the second dim, the ks of curves."""
@@ -139,11 +152,19 @@ class ScoreArray:
         """Path of a chunk by its indices over all dims; of curves over session, k, resample (and shuffle)."""
         return self.folder.joinpath("c", *map(str, index))
 
+    def _mark(self, index: tuple[int, ...]) -> bytes:
+        """Hash whose a chunk is: the run and target, the array, and where in it."""
+        whose = f"{self._build}/{self.folder.name}/{'/'.join(map(str, index))}"
+        return hashlib.blake2b(whose.encode(), digest_size=MARK_BYTES).digest()
+
     def _load(self, index: tuple[int, ...]) -> np.ndarray | None:
         """Read a chunk; None if there is none, or if it was damaged and is mended."""
         file = self.file(index)
         try:
             encoded = file.read_bytes()
+            # chunks of before there were marks have none
+            if encoded[:-MARK_BYTES].endswith(FRAME) and not encoded.endswith(self._mark(index)):
+                raise ValueError("it is whole, but was written for another place")
             return np.frombuffer(bytearray(self._zstd.decode(encoded)), self._dtype).reshape(
                 self.chunks[self.n_index :]
             )

@@ -7,6 +7,7 @@ what all have room for is what there is, and the next driver makes room anew.
 
 import contextlib
 import logging
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import zarr
 
 from mesodask.errors import StoreError
 from mesodask.io import stores
-from mesodask.io.score_array import ScoreArray
+from mesodask.io.score_array import BUILD, ScoreArray
 from mesodask.io.session_columns import COLUMNS_WHOLE, SessionColumns, naming_damage, read_column, session_names
 from mesodask.schema import RUN_TARGET, conform
 
@@ -67,11 +68,12 @@ class TargetStore:
         self.path = run / target
         self._mend = mend
         self.attrs = stores.attributes(run, target)
+        build = self.attrs.pop(BUILD, "")
         if not stores.has_group(run, target):
             raise StoreError(f"{self.path}: no Zarr group here; compute the target anew with rerun=True")
         # in this order, the reverse of that in which room is made: each has room for what those before it hold
         ks = read_column(self.path, "k")
-        self.score, self.null = (ScoreArray(self.path / name, mend) for name in ("score", "null_score"))
+        self.score, self.null = (ScoreArray(self.path / name, mend, build=build) for name in ("score", "null_score"))
         self.sessions = session_names(run, target, mend)
         self.ks = self._known_ks(ks)
         self.n_resamples = min(self.score.shape[2], self.null.shape[2])
@@ -198,7 +200,7 @@ def create_target(
     score_chunks = {"session": 1, "k": 1, "resample": resample_chunk, "shuffle": shuffle_chunk_of(n_shuffles)}
     sizes = {"session": len(sessions), "k": 0, "resample": 0, "shuffle": 0}
     with building_group(run, target) as temporary:
-        group = zarr.open_group(str(temporary), mode="w", attributes=attributes | {COLUMNS_WHOLE: True})
+        group = zarr.open_group(str(temporary), mode="w", attributes=attributes | new_group())
         for name, variable in RUN_TARGET.items():
             is_score = name in ("score", "null_score")
             chunks = score_chunks if is_score else sizes | {"k": K_CHUNK}
@@ -213,6 +215,11 @@ def create_target(
             )
             if variable.dims == ("session",):
                 array[:] = np.array(sessions, dtype=object) if name == "session" else array[:]
+
+
+def new_group() -> dict[str, Any]:
+    """Attributes of the group of a new target: all that is one value a session is there, and its chunks have marks."""
+    return {COLUMNS_WHOLE: True, BUILD: secrets.token_hex(8)}
 
 
 @contextlib.contextmanager

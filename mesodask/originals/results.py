@@ -17,7 +17,7 @@ import xarray as xr
 
 from mesodask import schema
 from mesodask.errors import DataError, StoreError
-from mesodask.io import alf, cache, sources, stores, upstream, upstream_results
+from mesodask.io import alf, cache, locked, sources, stores, upstream, upstream_results
 from mesodask.io.folders import expanded
 from mesodask.io.upstream_results import StoredCrossSession, StoredCurves, StoredScores
 from mesodask.originals import sessions
@@ -103,7 +103,7 @@ def import_original(
     if kind == "session":
         return _import_session(path, one, cache_dir, xyz_unit, rerun)
     folder = cache.cache_folder(cache_dir, alf.connect(one) if cache_dir is None else None)
-    place = cache.decoding_folder(folder) / "imported" / f"{path.stem}.zarr"
+    place = cache.imported_folder(folder) / f"{path.stem}.zarr"
     if kind == "curves":
         curves = upstream_results.read_curves(path)
         return _store(place, path, {"": curves_dataset(curves)}, about_curves(curves), rerun)
@@ -158,31 +158,42 @@ def _store(place: Path, path: Path, groups: Mapping[str, xr.Dataset], about: dic
 
     identity = {name: value for name, value in about.items() if name != "saved_at"}  # the originals saved pairs twice
     content = short_hash([identity, {name: _digest(dataset) for name, dataset in groups.items()}])
-    if place.exists() and not rerun:
-        attrs = stores.attributes(place)
-        if attrs.get("content") != content:
-            was = ", ".join(attrs.get("sources", {"another file": None}))
-            raise StoreError(f"{place}: holds other results, from {was}; move it away, or use rerun=True to replace it")
-        if _is_whole(place):
-            return Imported(place, is_new=False)
-        logger.warning("%s: is damaged; it is made again", place)
     described = {"sources": {path.name: sources.describe(path)}, "content": content, "mesodask_version": __version__}
-    with stores.building(place, replace=True) as temporary:
-        root = groups.get("", xr.Dataset()).assign_attrs(about | described)
+    root = groups.get("", xr.Dataset()).assign_attrs(about | described)
+    stores.remove_partial(place.parent, place.name)
+    if not rerun and _has_content(place, content):
+        return Imported(place, is_new=False)
+    with locked.alone(place):
+        if not rerun and _has_content(place, content):  # another process has imported the same meanwhile
+            return Imported(place, is_new=False)
+        if place.exists() and not rerun:
+            logger.warning("%s: is damaged; it is made again", place)
+        _write(place, root, groups)
+    return Imported(place, is_new=True)
+
+
+def _has_content(place: Path, content: str) -> bool:
+    """Tell whether a store is there, whole and with this content; another content raises :class:`StoreError`."""
+    if not place.exists():
+        return False
+    attrs = stores.attributes(place)
+    if attrs.get("content") != content:
+        was = ", ".join(attrs.get("sources", {"another file": None}))
+        raise StoreError(f"{place}: holds other results, from {was}; move it away, or use rerun=True to replace it")
+    try:
+        open_imported(place)
+    except StoreError:
+        return False
+    return True
+
+
+def _write(place: Path, root: xr.Dataset, groups: Mapping[str, xr.Dataset]) -> None:
+    with stores.building(place) as temporary:
         stores.write_group(temporary, "", root)
         for name, dataset in groups.items():
             if name:
                 stores.write_group(temporary, name, dataset)
         stores.seal(temporary)
-    return Imported(place, is_new=True)
-
-
-def _is_whole(store: Path) -> bool:
-    try:
-        open_imported(store)
-    except StoreError:
-        return False
-    return True
 
 
 def _digest(dataset: xr.Dataset) -> str:

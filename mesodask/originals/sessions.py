@@ -16,6 +16,7 @@ from mesodask.embedding import building, from_alf, raster_order
 from mesodask.errors import StoreError
 from mesodask.io import alf, behavior, cache, sources, stores, upstream
 from mesodask.io.activity import Content
+from mesodask.io.folders import expanded
 from mesodask.numerics import windows
 from mesodask.settings import short_hash
 
@@ -115,6 +116,7 @@ def import_session_cache(
     StoreError
         There is a store already that was made from another file, or in another way.
     """
+    path = expanded(path)
     one = alf.connect(one)
     eid, _ = upstream.cache_name(path)
     files = alf.SessionFiles(one, eid)
@@ -123,7 +125,7 @@ def import_session_cache(
     how = {"xyz_unit": xyz_unit, "clock_index": clocks}
     is_new = rerun or not store.exists()
     if not is_new:
-        _check_same(store, Path(path), how)
+        _check_same(store, path, how)
     if is_new or not _has_its_order(store):
         found = upstream.read_session_cache(path, xyz_unit=xyz_unit, clock_index=clock_index)
         if is_new:

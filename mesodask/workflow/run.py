@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ENDING = ".analysis.yaml"
 NO_WORK = ("features", "pairs")  # what stages report each time, whether there is anything to do or not
 NOT_NAMED: dict[str, Any] = {
     "mesodask_version": True,
@@ -244,7 +243,7 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
         sessions=tuple(info.eid for info in infos), neurons_only=data.neurons_only, neurons=data.neurons,
     )  # fmt: skip
     analysis = asked.model_copy(update={"data": known, "mesodask_version": __version__})
-    record = cache.decoding_folder(folder) / f"{_name(analysis, infos)}{ENDING}"
+    record = cache.decoding_folder(folder) / f"{_name(analysis, infos)}{cache.RECORD}"
     if analysis.figures is not None and analysis.figures.folder is None:
         figures = analysis.figures.model_copy(update={"folder": record.with_name(record.name.removesuffix(".yaml"))})
         analysis = analysis.model_copy(update={"figures": figures})

@@ -1,0 +1,38 @@
+"""Small stores that one process writes in one go, as those of sparseness and of imported results."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from mesodask.errors import StoreError
+from mesodask.io import cache, stores
+from mesodask.io.lock import Lock
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time make a store; what killed ones have left of it is swept.
+
+    Another process that makes it is waited for: whoever comes next looks again at what is there.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where the store is, or shall be.
+
+    Raises
+    ------
+    StoreError
+        On a full disk, or where nothing may be written; the message names the file.
+    """
+    try:
+        with Lock(cache.build_lock(path), f"the store {path.name}", wait=math.inf) as lock:
+            stores.remove_partial(path.parent, path.name, locked=True)
+            yield
+            lock.check()
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or path}: cannot be written ({error.strerror or error}). Make space, or see to the "
+            "permissions, and call again"
+        ) from error
