@@ -196,12 +196,17 @@ def test_track_json(week: SimulatedSubject, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_ndc_and_plot(subject: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = run(
-        capsys, "ndc", "--subject", "SP072", "--one", subject.one_dir, "--roicat-root", subject.roicat_root,
+    command = (
+        "ndc", "--subject", "SP072", "--one", subject.one_dir, "--roicat-root", subject.roicat_root,
         "--cache-dir", tmp_path / "meso", "--targets", "choice", "--ks", "4,16", "--resamples", 3, "--shuffles", 9,
-        "--figure", tmp_path / "a.png",
     )  # fmt: skip
+    status, out, err = run(capsys, *command, "--figure", tmp_path / "a.png")
     assert status == 0, err
+    # where nothing is left to be computed no workers are asked for, and this scheduler not missed
+    assert run(capsys, *command, "--cluster", "tcp://127.0.0.1:9")[:2] == (
+        0,
+        out.replace(out.splitlines()[-1] + "\n", ""),
+    )
     assert out.count("choice  ") == 3
     assert (tmp_path / "a.png").exists()
     store = next((tmp_path / "meso" / "decoding").glob("*.zarr"))

@@ -89,7 +89,7 @@ def cross_session(
     if dry_run:
         ndc.tell_cost(answer, lambda: compute(sessions, dry_run=True, **arguments))
         return
-    with Stages() as stages, cluster.client(stages.say) as client:
+    with Stages() as stages, cluster.workers(stages.say) as client:
         run = compute(sessions, progress=stages.report, client=client, **arguments)
     summarize_cross_session(run, csv, answer)
     if figure is not None:

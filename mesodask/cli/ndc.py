@@ -111,7 +111,7 @@ def ndc(
     if dry_run:
         tell_cost(answer, lambda: neuron_dropping_curves(chosen, dry_run=True, **arguments))
         return
-    with Stages() as stages, cluster.client(stages.say) as client:
+    with Stages() as stages, cluster.workers(stages.say) as client:
         run = neuron_dropping_curves(chosen, client=client, progress=stages.report, **arguments)
     summary = summarize(run)
     answer.say(lambda: print_summary(summary))
@@ -165,7 +165,7 @@ def pairs(
     if dry_run:
         tell_cost(answer, lambda: pairwise_curves(sessions, dry_run=True, **arguments))
         return
-    with Stages() as stages, cluster.client(stages.say) as client:
+    with Stages() as stages, cluster.workers(stages.say) as client:
         found = pairwise_curves(sessions, client=client, progress=stages.report, **arguments)
     for pair in found:
         result = f"skipped: {pair.reason}" if pair.reason else pair.figure

@@ -22,6 +22,8 @@ from mesodask.io.fov import SIGNAL_FILES
 if TYPE_CHECKING:
     from distributed import Client
 
+    from mesodask.runs.driver import Workers
+
 logger = logging.getLogger(__name__)
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -215,17 +217,23 @@ class Cluster:
         return start_cluster(wanted.pop("kind") or "local", **wanted)
 
     @contextlib.contextmanager
-    def client(self, say: Callable[[str], None]) -> Iterator["Client | None"]:
-        """Start the workers, say how to watch them, and stop them at the end; None if no option was given."""
-        if not self.is_given:
-            yield None
-            return
-        from mesodask.compute.cluster import how_to_watch
+    def workers(self, say: Callable[[str], None]) -> Iterator["Workers | None"]:
+        """Give what starts the workers when it is first asked, says how to watch them, and stops them at the end.
 
-        with self.start() as client:
-            for line in how_to_watch(client):
-                say(line)
-            yield client
+        It gives None if no option was given.
+        """
+        with contextlib.ExitStack() as stack:
+
+            @functools.cache
+            def started() -> "Client":
+                from mesodask.compute.cluster import how_to_watch
+
+                client: Client = stack.enter_context(self.start())
+                for line in how_to_watch(client):
+                    say(line)
+                return client
+
+            yield started if self.is_given else None
 
 
 def _read_workers(context: click.Context, option: click.Parameter, value: str | None) -> Any:

@@ -57,7 +57,7 @@ def sparseness(
     options.check_figure(figure)
     connection = alf.connect(one)
     chosen = which.eids(connection)
-    with Stages() as stages, cluster.client(stages.say) as client:
+    with Stages() as stages, cluster.workers(stages.say) as client:
         result = compute(
             chosen, one=connection, cache_dir=cache_dir, neurons_only=not all_rois, neurons=neurons,
             scale=not unscaled, progress=stages.report, client=client, **how,
