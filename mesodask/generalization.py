@@ -14,13 +14,14 @@ from mesodask import session_choice, tracking
 from mesodask.cross import engine
 from mesodask.cross.cost import cost_of_cross_session
 from mesodask.cross.engine import CrossSessionRun
-from mesodask.curves.cost import RunCost
-from mesodask.curves.sessions import Analysis, check_masks, chosen_sessions, sources_and_prefix
 from mesodask.errors import SettingsError, TrackingError
 from mesodask.io import alf, cache
 from mesodask.io.crossstore import CrossSessionStore
-from mesodask.ndc import embed_all, silent
-from mesodask.runs.driver import Progress, Workers, checked_identity
+from mesodask.runs.cost import RunCost
+from mesodask.runs.decoding import Analysis
+from mesodask.runs.driver import Progress, Workers, checked_identity, silent
+from mesodask.runs.naming import sources_and_prefix
+from mesodask.runs.sessions import check_masks, chosen_sessions, embed_all
 from mesodask.selection import Narrowing
 from mesodask.settings import MIN_DIMENSIONS, CrossSessionSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -89,7 +90,7 @@ def cross_session(
     CrossSessionStore
         The run on disk, ``decoding/cross_session/<prefix>.zarr``. Its ``datasets()``, one a target, are what
         :func:`mesodask.plot_cross_session` takes; :func:`mesodask.cross_session_table` lays it out as a table. For a
-        dry run its :class:`mesodask.curves.cost.RunCost`.
+        dry run its :class:`mesodask.runs.cost.RunCost`.
 
     Raises
     ------

@@ -11,9 +11,8 @@ import xarray as xr
 
 from mesodask import session_choice
 from mesodask.curves import cost, engine, forecast
-from mesodask.curves.cost import RunCost
-from mesodask.curves.engine import Progress, Run
-from mesodask.curves.sessions import Analysis, Matching, check_masks, chosen_sessions, session_run
+from mesodask.curves.engine import Run
+from mesodask.curves.sessions import session_run
 from mesodask.errors import (
     MesodaskError,
     NothingToDecodeError,
@@ -23,8 +22,11 @@ from mesodask.errors import (
 )
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.ndc import embed_each, silent
-from mesodask.runs.driver import Workers
+from mesodask.runs.cost import RunCost
+from mesodask.runs.decoding import Analysis
+from mesodask.runs.driver import Progress, Workers, silent
+from mesodask.runs.matching import Matching
+from mesodask.runs.sessions import check_masks, chosen_sessions, embed_each
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -110,7 +112,7 @@ def pairwise_curves(
     Returns
     -------
     list of Pair
-        In date order. For a dry run the :class:`mesodask.curves.cost.RunCost` of all pairs together.
+        In date order. For a dry run the :class:`mesodask.runs.cost.RunCost` of all pairs together.
 
     Raises
     ------

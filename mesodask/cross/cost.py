@@ -11,7 +11,11 @@ import numpy as np
 
 from mesodask.cross.counts import count_cross_target
 from mesodask.cross.scores import grid_of, null_batch
-from mesodask.curves.cost import (
+from mesodask.errors import NothingToDecodeError
+from mesodask.io import alf, stores
+from mesodask.io.crossstore import CrossSessionStore
+from mesodask.numerics import nulls, seeds
+from mesodask.runs.cost import (
     COPIES,
     FEATURES_COMPRESSED,
     FILES_PER_FEATURES,
@@ -20,13 +24,9 @@ from mesodask.curves.cost import (
     WORKER_BYTES,
     RunCost,
 )
-from mesodask.curves.forecast import Counts, count_trials, trials_of
-from mesodask.curves.sessions import Analysis
-from mesodask.errors import NothingToDecodeError
-from mesodask.io import alf, stores
-from mesodask.io.crossstore import CrossSessionStore
-from mesodask.numerics import nulls, seeds
+from mesodask.runs.decoding import Analysis
 from mesodask.runs.features import whole_batches
+from mesodask.runs.trial_counts import Counts, count_trials, trials_of
 from mesodask.settings import CrossSessionSettings
 
 

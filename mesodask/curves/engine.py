@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mesodask.compute.runner import Task
 
-__all__ = ["Progress", "Run", "Share", "carry_out", "compute", "prepare"]
+__all__ = ["Run", "Share", "carry_out", "compute", "prepare"]
 
 
 @dataclass(frozen=True)

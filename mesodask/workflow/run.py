@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesodask.checked import short_hash
-from mesodask.curves.cost import RunCost
 from mesodask.errors import ClusterError, MesodaskError
 from mesodask.io import alf, cache, fov, roicat, stores
 from mesodask.io.folders import naming_file
-from mesodask.ndc import Progress, silent
-from mesodask.runs.driver import noting
+from mesodask.runs.cost import RunCost
+from mesodask.runs.driver import Progress, noting, silent
 from mesodask.tracking import check_sessions, report_left_out
 from mesodask.workflow.analysis import Analysis, ClusterSettings, DataSettings
 from mesodask.workflow.file import ATTRIBUTE, HEADER, PLACES, analysis_text, at_places, read_analysis
@@ -192,7 +191,7 @@ def analysis_cost(analysis: Analysis | str | Path, *, one: Any = None) -> dict[s
     Returns
     -------
     dict
-        By stage: its :class:`mesodask.curves.cost.RunCost`, words where there is no such estimate, or why it could not
+        By stage: its :class:`mesodask.runs.cost.RunCost`, words where there is no such estimate, or why it could not
         be run.
 
     Raises
