@@ -18,7 +18,7 @@ from mesodask.errors import SettingsError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.runs.cost import RunCost
-from mesodask.runs.decoding import Analysis
+from mesodask.runs.decoding import Decoding
 from mesodask.runs.driver import Progress, Workers, silent
 from mesodask.runs.matching import Matching
 from mesodask.runs.sessions import chosen_sessions, embed_all
@@ -146,14 +146,14 @@ def neuron_dropping_curves(
         if dry_run:
             return forecast.cost_of_populations(run, rerun=rerun)
         return carry_out(run, client, rerun=rerun, report=progress or silent)
-    analysis = Analysis.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
+    decoding = Decoding.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     matching = Matching(chosen_sessions(eids, one), one, folder, roicat_root, tracked, neurons_only, neurons)
     if dry_run:
-        return forecast.cost_of_sessions(matching, analysis, rerun=rerun)
+        return forecast.cost_of_sessions(matching, decoding, rerun=rerun)
     paths = embed_all(eids, one, folder, client, progress or silent)
-    run = session_run(matching.tracked_neurons(), paths, analysis, cache.decoding_folder(folder))
+    run = session_run(matching.tracked_neurons(), paths, decoding, cache.decoding_folder(folder))
     return carry_out(run, client, rerun=rerun, report=progress or silent)
 
 

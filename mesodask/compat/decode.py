@@ -19,7 +19,7 @@ from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.numerics.labels import balanced_subset
 from mesodask.numerics.windows import Sampling
-from mesodask.runs.decoding import Analysis
+from mesodask.runs.decoding import Decoding
 from mesodask.runs.driver import silent
 from mesodask.runs.matching import Matching
 from mesodask.runs.sessions import chosen_sessions, embed_all
@@ -189,12 +189,12 @@ def neuron_dropping_curves_cached(
     settings = NdcSettings(**given, sampling=SAMPLING)
     one = alf.connect(one)
     folder = cache.cache_folder(None, one)
-    decoding = cache.decoding_folder(folder) if cache_dir is None else cache.cache_folder(cache_dir)
+    results = cache.decoding_folder(folder) if cache_dir is None else cache.cache_folder(cache_dir)
     matching = Matching(chosen_sessions(eids, one), one, folder, roicat_root, None, True, None)
     report = progress or silent
     with unseen_by_workers():
         paths = embed_all(eids, one, folder, client, report)
-        run = session_run(matching.tracked_neurons(), paths, Analysis.of(settings), decoding)
+        run = session_run(matching.tracked_neurons(), paths, Decoding.of(settings), results)
         store = carry_out(run, client, rerun=rerun, report=report)
     if plot:
         _plot(store)

@@ -16,20 +16,20 @@ from mesodask.io import cache
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import nulls
 from mesodask.runs.cost import RunCost
-from mesodask.runs.decoding import Analysis
+from mesodask.runs.decoding import Decoding
 from mesodask.runs.matching import Matching
 from mesodask.runs.trial_counts import Counts, count_trials, trials_of
 from mesodask.settings import NdcSettings
 
 
-def cost_of_sessions(matching: Matching, analysis: Analysis, *, rerun: bool = False) -> RunCost:
+def cost_of_sessions(matching: Matching, decoding: Decoding, *, rerun: bool = False) -> RunCost:
     """Estimate the cost of a run of sessions, embedded or not."""
-    loads, notes = loads_of_sessions(matching, analysis, cache.decoding_folder(matching.folder), rerun=rerun)
-    return estimate(loads, analysis.settings, analysis.decoder, notes)
+    loads, notes = loads_of_sessions(matching, decoding, cache.decoding_folder(matching.folder), rerun=rerun)
+    return estimate(loads, decoding.settings, decoding.decoder, notes)
 
 
 def loads_of_sessions(
-    matching: Matching, analysis: Analysis, folder: Path, *, rerun: bool = False
+    matching: Matching, decoding: Decoding, folder: Path, *, rerun: bool = False
 ) -> tuple[list[Load], list[str]]:
     """Tell what a run of sessions, embedded or not, would ask, and what is to be said about it.
 
@@ -37,7 +37,7 @@ def loads_of_sessions(
     ----------
     matching : Matching
         Which sessions and neurons.
-    analysis : Analysis
+    decoding : Decoding
         What is done with them.
     folder : pathlib.Path
         Where the run's store is, or shall be.
@@ -45,15 +45,15 @@ def loads_of_sessions(
         Whether what is stored already would be forgotten.
     """
     counts = count_trials(
-        trials_of(matching.infos, matching.one, matching.folder), analysis.settings, analysis.trial_mask
+        trials_of(matching.infos, matching.one, matching.folder), decoding.settings, decoding.trial_mask
     )
-    expected = loads_of_trials(counts, matching.count(), analysis.settings)
+    expected = loads_of_trials(counts, matching.count(), decoding.settings)
     paths = {info.eid: matching.path(info) for info in matching.infos}
     not_there = [eid for eid, path in paths.items() if not path.exists()]
     if not_there:
         note = f"{len(not_there)} of {len(paths)} sessions are not embedded yet, which is not counted here"
         return list(expected.values()), [note]
-    return _loads_of_run(session_run(matching.tracked_neurons(), paths, analysis, folder), expected, rerun)
+    return _loads_of_run(session_run(matching.tracked_neurons(), paths, decoding, folder), expected, rerun)
 
 
 def cost_of_populations(run: Run, *, rerun: bool = False) -> RunCost:

@@ -7,12 +7,12 @@ import xarray as xr
 
 from mesodask.curves.engine import Run
 from mesodask.io.runstore import RunStore
-from mesodask.runs.decoding import Analysis
+from mesodask.runs.decoding import Decoding
 from mesodask.runs.naming import sources_and_prefix
 from mesodask.settings import NdcSettings
 
 
-def session_run(tracked: xr.Dataset, paths: Mapping[str, Path], analysis: Analysis[NdcSettings], folder: Path) -> Run:
+def session_run(tracked: xr.Dataset, paths: Mapping[str, Path], decoding: Decoding[NdcSettings], folder: Path) -> Run:
     """Describe the run of curves of some embedded sessions: nothing is computed or written.
 
     Parameters
@@ -21,11 +21,11 @@ def session_run(tracked: xr.Dataset, paths: Mapping[str, Path], analysis: Analys
         Its neurons.
     paths : mapping of str to pathlib.Path
         Session stores by eid.
-    analysis : Analysis
+    decoding : Decoding
         What is done with them; its trial masks name none but these sessions.
     folder : pathlib.Path
         Where its store goes.
     """
-    sources, prefix = sources_and_prefix(tracked, paths, analysis)
+    sources, prefix = sources_and_prefix(tracked, paths, decoding)
     store = RunStore(folder / f"{prefix}.zarr")
-    return Run(store, tracked, sources, analysis.settings, analysis.decoder, analysis.decoded_by)
+    return Run(store, tracked, sources, decoding.settings, decoding.decoder, decoding.decoded_by)

@@ -10,7 +10,7 @@ from mesodask.trial_masks import TrialMask
 
 
 @dataclass(frozen=True)
-class Analysis(Generic[S]):
+class Decoding(Generic[S]):
     """What is done with the neurons of a run.
 
     Attributes
@@ -31,11 +31,11 @@ class Analysis(Generic[S]):
     decoded_by: str | None = None
 
     @classmethod
-    def of(cls, settings: NdcSettings, trial_mask: TrialMask = None, decoder: Any = None) -> "Analysis[NdcSettings]":
+    def of(cls, settings: NdcSettings, trial_mask: TrialMask = None, decoder: Any = None) -> "Decoding[NdcSettings]":
         """Check the decoder of neuron-dropping curves, and find what identifies it."""
-        return Analysis(settings, trial_mask, decoder, checked_identity(decoder, settings.metric, settings.C))
+        return Decoding(settings, trial_mask, decoder, checked_identity(decoder, settings.metric, settings.C))
 
-    def of_sessions(self, eids: Sequence[str]) -> "Analysis[S]":
+    def of_sessions(self, eids: Sequence[str]) -> "Decoding[S]":
         """Take the trial masks of some sessions alone."""
         masks = self.trial_mask
         if not isinstance(masks, Mapping):

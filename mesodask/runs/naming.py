@@ -10,13 +10,13 @@ from mesodask import sessions, trial_masks
 from mesodask.checked import short_hash
 from mesodask.errors import DataError
 from mesodask.io import stores
-from mesodask.runs.decoding import Analysis
+from mesodask.runs.decoding import Decoding
 from mesodask.runs.features import SessionSource
 from mesodask.settings import RunSettings
 
 
 def sources_and_prefix(
-    tracked: xr.Dataset, paths: Mapping[str, Path], analysis: Analysis[Any]
+    tracked: xr.Dataset, paths: Mapping[str, Path], decoding: Decoding[Any]
 ) -> tuple[tuple[SessionSource, ...], str]:
     """Tell where the features of a run come from, and what names it.
 
@@ -26,16 +26,16 @@ def sources_and_prefix(
         Its neurons.
     paths : mapping of str to pathlib.Path
         Session stores by eid.
-    analysis : Analysis
+    decoding : Decoding
         What is done with them; its trial masks name none but these sessions.
     """
     eids = tracked["session"].values.tolist()
-    masks = trial_masks.masks(analysis.trial_mask, eids, lambda eid: _count_trials(paths[eid]))
+    masks = trial_masks.masks(decoding.trial_mask, eids, lambda eid: _count_trials(paths[eid]))
     sources = tuple(
         SessionSource(eid, paths[eid], rows, masks.get(eid))
         for eid, rows in zip(eids, tracked["roi"].values, strict=True)
     )
-    settings, decoded_by = analysis.settings, analysis.decoded_by
+    settings, decoded_by = decoding.settings, decoding.decoded_by
     prefix = run_prefix(tracked, [paths[eid] for eid in eids], settings, decoded_by, trial_masks.identity(masks))
     return sources, prefix
 
