@@ -16,7 +16,6 @@ from mesodask.curves.plan import (
     Extent,
     Pace,
     Piece,
-    actual_ks,
     cost_of,
     cut_blocks,
     fresh_pieces,
@@ -25,7 +24,7 @@ from mesodask.curves.plan import (
 )
 from mesodask.curves.scores import score_by_decoder, score_subset
 from mesodask.io.target_store import shuffle_chunk_of
-from mesodask.numerics import nulls, seeds
+from mesodask.numerics import seeds
 from mesodask.runs.cost import (
     COPIES,
     FEATURES_COMPRESSED,
@@ -72,23 +71,6 @@ class Load:
         return fresh_pieces(self.extent) if self.missing is None else self.missing()
 
 
-def loads_of_counts(settings: NdcSettings, *, n_sessions: int, n_trials: int, n_neurons: int) -> Iterator[Load]:
-    """Give the loads of one run from counts alone: sessions, trials decoded of each, and neurons that they share.
-
-    Examples
-    --------
-    >>> settings = NdcSettings(targets="choice", ks=(8, 16), R=10)
-    >>> [load.extent.ks for load in loads_of_counts(settings, n_sessions=2, n_trials=300, n_neurons=40)]
-    [(8, 16, 40), (8, 16, 40)]
-    """
-    ks = tuple(actual_ks(settings.ks, n_neurons))
-    for target in settings.targets:
-        n_null = min(settings.n_label_shuffles, nulls.max_shuffles(settings.null_of(target), n_trials))
-        extent = Extent(ks, settings.R, settings.null_resamples, n_null)
-        for _ in range(n_sessions):
-            yield Load(target, n_trials, n_neurons, extent)
-
-
 def plan_of_loads(loads: Iterable[Load], pace: Pace, decoder: Any = None) -> Iterator[tuple[Load, tuple[Piece, ...]]]:
     """Enumerate lazily the blocks of a plan that is not run."""
     grain = grain_of(decoder, resample_chunk_of(decoder))
@@ -130,9 +112,9 @@ def estimate(
     >>> pace = Pace()
     >>> pace.learn("choice", 8, False, n_trials=400, n=1, seconds=0.002)
     >>> pace.learn("choice", 8, True, n_trials=400, n=1, seconds=0.02)
-    >>> subject = list(loads_of_counts(settings, n_sessions=8, n_trials=400, n_neurons=3000))
-    >>> cost = estimate(subject, settings, pace=pace)
-    >>> cost.n_scores == 8 * 10 * (4 * 1000 + 3 * 100 * 399 + 100 * 1000)  # a circular null has one shuffle a shift
+    >>> extent = Extent((8, 16), settings.R, settings.null_resamples, n_shuffles=399)  # a circular null: one a shift
+    >>> cost = estimate([Load("choice", 400, 3000, extent)] * 8, settings, pace=pace)
+    >>> cost.n_scores == 8 * 2 * (1000 + 100 * 399)
     True
     """
     if pace is None:
