@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from mesodask import selection, sessions, tracking
-from mesodask.errors import SettingsError, TrackingError
+from mesodask.errors import SettingsError, TrackingError, short
 from mesodask.io import alf, cache, fov, regions
 from mesodask.io.roicat import CLUSTER_FILE
 from mesodask.selection import Narrowing
@@ -71,7 +71,7 @@ class Matching:
         return count
 
     def _check(self, n_neurons: int, lacking: str = "") -> None:
-        narrowed = "" if self.neurons is None else f", narrowed to neurons={_short(self.neurons)}"
+        narrowed = "" if self.neurons is None else f", narrowed to neurons={short(self.neurons)}"
         if n_neurons == 0 and len(self.infos) == 1:
             cells = " that is flagged as a cell" if self.neurons_only else ""
             raise TrackingError(f"session {self.infos[0].eid} has no ROI{cells}{narrowed}")
@@ -90,8 +90,3 @@ def _without_uids(tracked: xr.Dataset) -> str:
     fovs = zip(tracked["untracked_fovs"].values, tracked["date"].values, strict=True)
     missing = [f"{names.replace(',', ', ')} of {date}" for names, date in fovs if names]
     return f" (no {CLUSTER_FILE} for {'; '.join(missing)})" if missing else ""
-
-
-def _short(neurons: Narrowing) -> str:
-    text = " ".join(repr(neurons).split())
-    return text if len(text) <= 60 else text[:57] + "..."
