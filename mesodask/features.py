@@ -11,7 +11,7 @@ from mesodask.errors import DataError, SettingsError
 from mesodask.numerics.kinds import check_target
 from mesodask.numerics.labels import binary_labels
 from mesodask.numerics.windows import Sampling
-from mesodask.settings import TARGETS, Target
+from mesodask.targets import TARGETS, Target
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from mesodask.io import alf
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.upstream_results import check_cross_session
 from mesodask.originals.views import drawable_cross_session
-from mesodask.settings import SESSION_TARGETS, CrossSessionSettings
+from mesodask.settings import CrossSessionSettings
+from mesodask.targets import SESSION_TARGETS
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -23,7 +23,8 @@ from mesodask.runs.decoding import Decoding
 from mesodask.runs.driver import silent
 from mesodask.runs.matching import Matching
 from mesodask.runs.sessions import chosen_sessions, embed_all
-from mesodask.settings import SESSION_TARGETS, NdcSettings
+from mesodask.settings import NdcSettings
+from mesodask.targets import SESSION_TARGETS
 
 if TYPE_CHECKING:
     from distributed import Client
