@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mesodask.doctor import account, disk
 from mesodask.doctor.check import Check, Checks
 from mesodask.errors import MesodaskError
-from mesodask.io import account, alf, cache, disk, roicat
+from mesodask.io import alf, cache, roicat
 from mesodask.io.folders import expanded
 
 SESSION_BYTES = 2 * 2**30  # of the store of a large session

@@ -9,7 +9,7 @@ import xarray as xr
 from mesodask import schema
 from mesodask.errors import DataError, SettingsError
 from mesodask.io import alf, behavior, fov, regions
-from mesodask.io.activity import Content, FileRows
+from mesodask.io.session_content import Content, FileRows
 from mesodask.numerics import windows
 
 Signal = Literal["deconvolved", "fluorescence", "corrected"]
