@@ -12,8 +12,9 @@ import numpy as np
 from mesodask.cross.counts import count_cross_target
 from mesodask.cross.scores import grid_of, null_batch
 from mesodask.errors import NothingToDecodeError
-from mesodask.io import alf, stores
+from mesodask.io import stores
 from mesodask.io.crossstore import CrossSessionStore
+from mesodask.io.session_names import SessionInfo
 from mesodask.numerics import nulls, seeds
 from mesodask.runs.cost import (
     COPIES,
@@ -31,7 +32,7 @@ from mesodask.settings import CrossSessionSettings
 
 
 def cost_of_cross_session(
-    infos: Sequence[alf.SessionInfo],
+    infos: Sequence[SessionInfo],
     one: Any,
     folder: Path,
     n_neurons: int,
@@ -90,7 +91,7 @@ def cost_of_cross_session(
     )
 
 
-def _notes(infos: Sequence[alf.SessionInfo], n_neurons: int, n_missing: int, done: int) -> list[str]:
+def _notes(infos: Sequence[SessionInfo], n_neurons: int, n_missing: int, done: int) -> list[str]:
     dates = ", ".join(info.date.isoformat() for info in infos)
     notes = [f"{len(infos)} sessions ({dates}) that share {n_neurons} neurons", "fits timed on this machine"]
     if n_missing:

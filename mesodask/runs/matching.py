@@ -11,6 +11,7 @@ from mesodask import selection, sessions, tracking
 from mesodask.errors import SettingsError, TrackingError, short
 from mesodask.io import alf, cache, fov, regions
 from mesodask.io.roicat import CLUSTER_FILE
+from mesodask.io.session_names import SessionInfo
 from mesodask.selection import Narrowing
 
 
@@ -18,7 +19,7 @@ from mesodask.selection import Narrowing
 class Matching:
     """How the neurons of a run are found: arguments as for :func:`mesodask.neuron_dropping_curves`."""
 
-    infos: list[alf.SessionInfo]
+    infos: list[SessionInfo]
     one: Any
     folder: Path
     roicat_root: str | Path | None
@@ -35,7 +36,7 @@ class Matching:
         if strangers:
             raise TrackingError(f"the tracked neurons and the eids differ in sessions {', '.join(sorted(strangers))}")
 
-    def path(self, info: alf.SessionInfo) -> Path:
+    def path(self, info: SessionInfo) -> Path:
         """Where a session's store is, or shall be."""
         return cache.session_store(self.folder, info.eid)
 

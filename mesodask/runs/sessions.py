@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mesodask import sessions, tracking
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, TrackingError
-from mesodask.io import alf, cache
+from mesodask.io import alf_sessions, cache
+from mesodask.io.session_names import SessionInfo, in_date_order
 from mesodask.runs.driver import Progress, Workers, silent
 from mesodask.trial_masks import TrialMask
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-def chosen_sessions(eids: Sequence[str], one: Any) -> list[alf.SessionInfo]:
+def chosen_sessions(eids: Sequence[str], one: Any) -> list[SessionInfo]:
     """Look sessions up, in the order of (date, number).
 
     Raises
@@ -24,7 +25,7 @@ def chosen_sessions(eids: Sequence[str], one: Any) -> list[alf.SessionInfo]:
     """
     if not eids:
         raise TrackingError("no session given; give one eid or more")
-    infos = alf.in_date_order([alf.session_info(one, eid) for eid in eids])
+    infos = in_date_order([alf_sessions.session_info(one, eid) for eid in eids])
     if len(infos) > 1:
         tracking.check_sessions(infos)
     return infos
@@ -45,7 +46,7 @@ def check_masks(trial_mask: TrialMask, one: Any, of_what: str) -> None:
     if not isinstance(trial_mask, Mapping):
         raise SettingsError(f"trial_mask: one mask for the sessions of {of_what}; give a mapping {{eid: mask}}")
     for eid in trial_mask:  # of sessions that are not chosen, too
-        alf.session_info(one, eid)
+        alf_sessions.session_info(one, eid)
 
 
 def embed_all(

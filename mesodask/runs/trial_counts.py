@@ -9,6 +9,7 @@ import numpy as np
 from mesodask import sessions, trial_masks
 from mesodask.errors import DataError
 from mesodask.io import alf, cache
+from mesodask.io.session_names import SessionInfo
 from mesodask.numerics.labels import binary_labels
 from mesodask.settings import RunSettings
 from mesodask.trial_masks import TrialMask
@@ -17,7 +18,7 @@ Counts = dict[tuple[str, str], int]
 """Trials of the smaller class by (target, eid)."""
 
 
-def trials_of(infos: Sequence[alf.SessionInfo], one: Any, folder: Path) -> dict[str, dict[str, np.ndarray]]:
+def trials_of(infos: Sequence[SessionInfo], one: Any, folder: Path) -> dict[str, dict[str, np.ndarray]]:
     """Read the trials tables of sessions, embedded or not; one that cannot be read is empty."""
     tables = {}
     for info in infos:
