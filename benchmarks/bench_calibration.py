@@ -41,7 +41,8 @@ from mesodask.numerics.nulls import NullKind, max_shuffles, null_labels  # noqa:
 from mesodask.numerics.seeds import generator  # noqa: E402
 from mesodask.numerics.taskmodel import Observer, draw_choices, draw_trials  # noqa: E402
 from mesodask.runs.features import fold_settings, pseudo_session  # noqa: E402
-from mesodask.settings import TARGETS, NdcSettings  # noqa: E402
+from mesodask.settings import NdcSettings  # noqa: E402
+from mesodask.targets import TARGETS  # noqa: E402
 
 N_TRIALS, N_NEURONS = 300, 40
 N_SHUFFLES = 99  # p takes the value of the level itself: an exact test passes it in just 5 %

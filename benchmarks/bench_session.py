@@ -36,9 +36,9 @@ from mesodask import sessions as session_stores  # noqa: E402
 from mesodask.features import session_features  # noqa: E402
 from mesodask.io.shards import LEVEL, ROWS_A_FILE  # noqa: E402
 from mesodask.numerics.windows import windowed_means  # noqa: E402
-from mesodask.settings import TARGETS  # noqa: E402
 from mesodask.simulate import SimulatedSubject  # noqa: E402
 from mesodask.simulate.recipe import REAL_FOV_SIZES, REAL_N_FRAMES, REAL_N_TRIALS  # noqa: E402
+from mesodask.targets import TARGETS  # noqa: E402
 
 SIGNAL = "mpci.ROIActivityDeconvolved.npy"
 N_TRACKED = 3000

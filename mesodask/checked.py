@@ -4,10 +4,8 @@ Whether settings come as keywords, from a command line or from a file, a fault i
 what was found, and the nearest right name.
 """
 
-import difflib
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,10 +13,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from mesodask.errors import SettingsError
+from mesodask.errors import LONGEST_VALUE, SettingsError, nearest, short
 
 Key = tuple[str | int, ...]
-LONGEST_VALUE = 60  # letters of a value that a message shows
 EXPECTED = {  # pydantic's kinds of faults, by their first word, in the words of who writes settings
     "tuple": "a list", "dict": "a table of names and values", "model": "a table of settings", "string": "text",
     "path": "a path", "int": "a whole number", "float": "a number", "bool": "true or false",
@@ -154,26 +151,6 @@ def unknown(name: str, known: Iterable[str], what: str = "setting") -> str:
     """
     known = list(known)
     return f"no such {what}{nearest(name, known)} (there are {', '.join(known)})"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Ask whether the name that is the most alike was meant; empty if none is alike.
-
-    Examples
-    --------
-    >>> nearest("choise", ["choice", "block"]), nearest("odour", ["choice", "block"])
-    ("; did you mean 'choice'?", '')
-    """
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def short(value: Any) -> str:
-    """Show a value that was found, not all of it if it is long."""
-    if isinstance(value, float) and math.isnan(value):
-        return "NaN"
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 
 # what is allowed ----------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from mesodask.embedding import raster_order
 from mesodask.figures import plot_ndc
 from mesodask.io import alf, cache, stores
 from mesodask.io.runstore import RunStore
-from mesodask.ndc import Progress, neuron_dropping_curves
+from mesodask.ndc import neuron_dropping_curves
+from mesodask.runs.driver import Progress
 from mesodask.settings import NdcSettings
 from mesodask.simulate import SimulatedSubject, simulate_subject
 from mesodask.summary import summarize

@@ -1,11 +1,16 @@
-"""The exceptions of mesodask: one family, so that ``except MesodaskError`` catches them all.
+"""The exceptions of mesodask: one family, so that ``except MesodaskError`` catches them all; and words of messages.
 
 Every message says which file, session or setting is meant, what was found, what was expected and what to do.
 """
 
-from collections.abc import Mapping, Sequence
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+LONGEST_VALUE = 60  # letters of a value that a message shows
 
 
 class MesodaskError(Exception):
@@ -137,3 +142,26 @@ class TasksFailedError(MesodaskError, RuntimeError):
     """Some tasks failed for good; everything else is finished and stored."""
 
     exit_status = 1
+
+
+# words of messages -----------------------------------------------------------------------------------------------
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ask whether the name that is the most alike was meant; empty if none is alike.
+
+    Examples
+    --------
+    >>> nearest("choise", ["choice", "block"]), nearest("odour", ["choice", "block"])
+    ("; did you mean 'choice'?", '')
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def short(value: Any) -> str:
+    """Show a value that was found, in one line, and not all of it if it is long."""
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."

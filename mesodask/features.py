@@ -8,9 +8,10 @@ import xarray as xr
 
 from mesodask import schema, selection, sessions
 from mesodask.errors import DataError, SettingsError
+from mesodask.numerics.kinds import check_target
 from mesodask.numerics.labels import binary_labels
 from mesodask.numerics.windows import Sampling
-from mesodask.settings import TARGETS, Target
+from mesodask.targets import TARGETS, Target
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +94,7 @@ def resolve_target(target: str | Target) -> Target:
     """Look a target up by its name; a definition is given back as it is."""
     if isinstance(target, Target):
         return target
-    if target not in TARGETS:
-        raise SettingsError(f"target: {target!r} is none of {', '.join(TARGETS)}")
-    return TARGETS[target]
+    return TARGETS[check_target(target)]
 
 
 def performance(session: xr.Dataset) -> float:

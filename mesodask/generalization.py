@@ -14,13 +14,14 @@ from mesodask import session_choice, tracking
 from mesodask.cross import engine
 from mesodask.cross.cost import cost_of_cross_session
 from mesodask.cross.engine import CrossSessionRun
-from mesodask.curves.cost import RunCost
-from mesodask.curves.sessions import Analysis, check_masks, chosen_sessions, sources_and_prefix
 from mesodask.errors import SettingsError, TrackingError
 from mesodask.io import alf, cache
 from mesodask.io.crossstore import CrossSessionStore
-from mesodask.ndc import embed_all, silent
-from mesodask.runs.driver import Progress, Workers, checked_identity
+from mesodask.runs.cost import RunCost
+from mesodask.runs.decoding import Decoding
+from mesodask.runs.driver import Progress, Workers, checked_identity, silent
+from mesodask.runs.naming import sources_and_prefix
+from mesodask.runs.sessions import check_masks, chosen_sessions, embed_all
 from mesodask.selection import Narrowing
 from mesodask.settings import MIN_DIMENSIONS, CrossSessionSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -89,7 +90,7 @@ def cross_session(
     CrossSessionStore
         The run on disk, ``decoding/cross_session/<prefix>.zarr``. Its ``datasets()``, one a target, are what
         :func:`mesodask.plot_cross_session` takes; :func:`mesodask.cross_session_table` lays it out as a table. For a
-        dry run its :class:`mesodask.curves.cost.RunCost`.
+        dry run its :class:`mesodask.runs.cost.RunCost`.
 
     Raises
     ------
@@ -110,43 +111,43 @@ def cross_session(
     >>> run.dataset("choice")["accuracy"].values  # doctest: +SKIP
     array([0.84, 0.81, 0.79, 0.78])
     """
-    analysis = _analysis(resolve_settings(settings, options, CrossSessionSettings), trial_mask, decoder)
+    decoding = _decoding(resolve_settings(settings, options, CrossSessionSettings), trial_mask, decoder)
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     narrowing = {"roicat_root": roicat_root, "neurons_only": neurons_only, "neurons": neurons}
     if isinstance(subject, str):
         check_masks(trial_mask, one, "a subject")
-    tracked = _tracked(subject, one, folder, analysis.settings, min_trials, narrowing)
+    tracked = _tracked(subject, one, folder, decoding.settings, min_trials, narrowing)
     eids = tracked["session"].values.tolist()
-    analysis = analysis.of_sessions(eids) if isinstance(subject, str) else analysis
+    decoding = decoding.of_sessions(eids) if isinstance(subject, str) else decoding
     if dry_run:
-        return _cost(tracked, one, folder, analysis, rerun)
+        return _cost(tracked, one, folder, decoding, rerun)
     report = progress or silent
     paths = embed_all(eids, one, folder, client, report)
-    run = _run(tracked, paths, folder, analysis)
+    run = _run(tracked, paths, folder, decoding)
     return engine.carry_out(run, client, rerun=rerun, report=report)
 
 
 def _run(
-    tracked: xr.Dataset, paths: Mapping[str, Path], folder: Path, analysis: Analysis[CrossSessionSettings]
+    tracked: xr.Dataset, paths: Mapping[str, Path], folder: Path, decoding: Decoding[CrossSessionSettings]
 ) -> CrossSessionRun:
     """Describe the run of embedded sessions: nothing is computed or written."""
-    sources, prefix = sources_and_prefix(tracked, paths, analysis)
+    sources, prefix = sources_and_prefix(tracked, paths, decoding)
     store = CrossSessionStore(cache.cross_session_folder(folder) / f"{prefix}.zarr")
-    return CrossSessionRun(store, tracked, sources, analysis.settings, analysis.decoder, analysis.decoded_by)
+    return CrossSessionRun(store, tracked, sources, decoding.settings, decoding.decoder, decoding.decoded_by)
 
 
 def _cost(
-    tracked: xr.Dataset, one: Any, folder: Path, analysis: Analysis[CrossSessionSettings], rerun: bool
+    tracked: xr.Dataset, one: Any, folder: Path, decoding: Decoding[CrossSessionSettings], rerun: bool
 ) -> RunCost:
     infos = chosen_sessions(tracked["session"].values.tolist(), one)
     paths = {info.eid: cache.session_store(folder, info.eid) for info in infos}
     n_missing = sum(not path.exists() for path in paths.values())
-    store = None if rerun or n_missing else _run(tracked, paths, folder, analysis).store
-    return cost_of_cross_session(infos, one, folder, tracked.sizes["neuron"], analysis, store, n_missing)
+    store = None if rerun or n_missing else _run(tracked, paths, folder, decoding).store
+    return cost_of_cross_session(infos, one, folder, tracked.sizes["neuron"], decoding, store, n_missing)
 
 
-def _analysis(settings: CrossSessionSettings, trial_mask: TrialMask, decoder: Any) -> Analysis[CrossSessionSettings]:
+def _decoding(settings: CrossSessionSettings, trial_mask: TrialMask, decoder: Any) -> Decoding[CrossSessionSettings]:
     """Check the decoder, and find what identifies it.
 
     Raises
@@ -161,7 +162,7 @@ def _analysis(settings: CrossSessionSettings, trial_mask: TrialMask, decoder: An
             "what it needs in it"
         )
     checked_identity(decoder, "accuracy")
-    return Analysis(settings, trial_mask, decoder, checked_identity(decoder, "auc"))
+    return Decoding(settings, trial_mask, decoder, checked_identity(decoder, "auc"))
 
 
 def _tracked(

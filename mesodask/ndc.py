@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
 
-from mesodask import sessions
 from mesodask.curves import forecast
-from mesodask.curves.cost import RunCost
-from mesodask.curves.engine import Progress, carry_out
+from mesodask.curves.engine import carry_out
 from mesodask.curves.populations import population_run
-from mesodask.curves.sessions import Analysis, Matching, chosen_sessions, session_run
-from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError
+from mesodask.curves.sessions import session_run
+from mesodask.errors import SettingsError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.runs.driver import Workers
+from mesodask.runs.cost import RunCost
+from mesodask.runs.decoding import Decoding
+from mesodask.runs.driver import Progress, Workers, silent
+from mesodask.runs.matching import Matching
+from mesodask.runs.sessions import chosen_sessions, embed_all
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -108,7 +110,7 @@ def neuron_dropping_curves(
     -------
     RunStore
         The run on disk; :func:`mesodask.summarize` and :func:`mesodask.plot_ndc` take it. For a dry run its
-        :class:`mesodask.curves.cost.RunCost`.
+        :class:`mesodask.runs.cost.RunCost`.
 
     Raises
     ------
@@ -144,19 +146,15 @@ def neuron_dropping_curves(
         if dry_run:
             return forecast.cost_of_populations(run, rerun=rerun)
         return carry_out(run, client, rerun=rerun, report=progress or silent)
-    analysis = Analysis.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
+    decoding = Decoding.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
     one = alf.connect(one)
     folder = cache.cache_folder(cache_dir, one)
     matching = Matching(chosen_sessions(eids, one), one, folder, roicat_root, tracked, neurons_only, neurons)
     if dry_run:
-        return forecast.cost_of_sessions(matching, analysis, rerun=rerun)
+        return forecast.cost_of_sessions(matching, decoding, rerun=rerun)
     paths = embed_all(eids, one, folder, client, progress or silent)
-    run = session_run(matching.tracked_neurons(), paths, analysis, cache.decoding_folder(folder))
+    run = session_run(matching.tracked_neurons(), paths, decoding, cache.decoding_folder(folder))
     return carry_out(run, client, rerun=rerun, report=progress or silent)
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report to nobody."""
 
 
 def _refuse_with_features(**given: Any) -> None:
@@ -165,41 +163,3 @@ def _refuse_with_features(**given: Any) -> None:
         raise SettingsError(
             f"features= brings its own neurons and trials, and does not go with {', '.join(refused)}; narrow X and y"
         )
-
-
-def embed_all(
-    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
-) -> dict[str, Path]:
-    """Build the session stores that are not there yet, and give all paths, in the order of (date, number).
-
-    Where a client is a callable, it is asked only if a store is missing: its workers may be yet to be started.
-
-    Raises
-    ------
-    SessionsFailedError
-        Some of several cannot be built or opened.
-    """
-    infos = chosen_sessions(eids, one)
-    paths = {info.eid: cache.session_store(folder, info.eid) for info in infos}
-    if callable(client):
-        client = None if all(path.exists() for path in paths.values()) else client()
-    sessions.load_or_embed(
-        [info.eid for info in infos],
-        one=one,
-        cache_dir=folder,
-        rastermap=False,  # the raster's order is no part of decoding
-        client=client,
-        progress=lambda done, total: report("sessions", done, total),
-    )
-    return paths
-
-
-def embed_each(
-    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
-) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
-    """Build session stores as :func:`embed_all`: paths of those that are there, and what is wrong with the others."""
-    try:
-        return embed_all(eids, one, folder, client, report), {}
-    except SessionsFailedError as error:
-        built = [info.eid for info in chosen_sessions(eids, one) if info.eid not in error.errors]
-        return (embed_all(built, one, folder, client, silent) if built else {}), error.errors

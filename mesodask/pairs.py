@@ -11,9 +11,8 @@ import xarray as xr
 
 from mesodask import session_choice
 from mesodask.curves import cost, engine, forecast
-from mesodask.curves.cost import RunCost
-from mesodask.curves.engine import Progress, Run
-from mesodask.curves.sessions import Analysis, Matching, check_masks, chosen_sessions, session_run
+from mesodask.curves.engine import Run
+from mesodask.curves.sessions import session_run
 from mesodask.errors import (
     MesodaskError,
     NothingToDecodeError,
@@ -23,8 +22,11 @@ from mesodask.errors import (
 )
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
-from mesodask.ndc import embed_each, silent
-from mesodask.runs.driver import Workers
+from mesodask.runs.cost import RunCost
+from mesodask.runs.decoding import Decoding
+from mesodask.runs.driver import Progress, Workers, silent
+from mesodask.runs.matching import Matching
+from mesodask.runs.sessions import check_masks, chosen_sessions, embed_each
 from mesodask.selection import Narrowing
 from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
@@ -110,7 +112,7 @@ def pairwise_curves(
     Returns
     -------
     list of Pair
-        In date order. For a dry run the :class:`mesodask.curves.cost.RunCost` of all pairs together.
+        In date order. For a dry run the :class:`mesodask.runs.cost.RunCost` of all pairs together.
 
     Raises
     ------
@@ -121,11 +123,11 @@ def pairwise_curves(
     TasksFailedError
         Some tasks failed for good; all else is stored, and drawn.
     """
-    analysis = Analysis.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
+    decoding = Decoding.of(resolve_settings(settings, options, NdcSettings), trial_mask, decoder)
     one = alf.connect(one)
     check_masks(trial_mask, one, "many pairs")
     folder = cache.cache_folder(cache_dir, one)
-    min_shared = min(analysis.settings.ks) if min_shared is None else min_shared
+    min_shared = min(decoding.settings.ks) if min_shared is None else min_shared
     matched = session_choice.consecutive_pairs(
         subject, one=one, cache_dir=folder, roicat_root=roicat_root, min_trials=min_trials, min_shared=min_shared,
         neurons_only=neurons_only, neurons=neurons,
@@ -133,13 +135,13 @@ def pairwise_curves(
     if not matched:
         raise TrackingError(f"no two consecutive sessions share {min_shared} neurons; check roicat_root, or lower it")
     if dry_run:
-        return _cost(matched, one, folder, analysis, rerun)
+        return _cost(matched, one, folder, decoding, rerun)
     report = progress or silent
     eids = list(dict.fromkeys(eid for pair in matched for eid in pair["session"].values.tolist()))
     paths, broken = embed_each(eids, one, folder, client, report)
     results = cache.pairs_folder(folder, matched[0].attrs["subject"]) / "res"
     with ExitStack() as locks:
-        runs, reasons = _prepare(matched, paths, broken, results, analysis, rerun, report, locks)
+        runs, reasons = _prepare(matched, paths, broken, results, decoding, rerun, report, locks)
         ready = [run for run, reason in zip(runs, reasons, strict=True) if run is not None and not reason]
         try:
             engine.compute(ready, client, report)
@@ -154,7 +156,7 @@ def _prepare(
     paths: Mapping[str, Path],
     broken: Mapping[str, MesodaskError],
     folder: Path,
-    analysis: Analysis,
+    decoding: Decoding,
     rerun: bool,
     report: Progress,
     locks: ExitStack,
@@ -169,7 +171,7 @@ def _prepare(
             for eid in pair["session"].values:
                 if eid in broken:
                     raise broken[eid]
-            run = session_run(pair, paths, analysis.of_sessions(pair["session"].values.tolist()), folder)
+            run = session_run(pair, paths, decoding.of_sessions(pair["session"].values.tolist()), folder)
             with ExitStack() as lock:
                 lock.enter_context(run.store.writing())
                 engine.prepare(run, rerun=rerun, report=silent)
@@ -221,7 +223,7 @@ def _draw(store: RunStore, *, anew: bool) -> Path:
     return figure
 
 
-def _cost(matched: Sequence[xr.Dataset], one: Any, folder: Path, analysis: Analysis, rerun: bool) -> RunCost:
+def _cost(matched: Sequence[xr.Dataset], one: Any, folder: Path, decoding: Decoding, rerun: bool) -> RunCost:
     loads, notes = [], {f"{len(matched)} pairs": None}
     for pair in matched:
         infos = chosen_sessions(pair["session"].values.tolist(), one)
@@ -229,11 +231,11 @@ def _cost(matched: Sequence[xr.Dataset], one: Any, folder: Path, analysis: Analy
         results = cache.pairs_folder(folder, infos[0].subject) / "res"
         try:
             found, remarks = forecast.loads_of_sessions(
-                matching, analysis.of_sessions(pair["session"].values.tolist()), results, rerun=rerun
+                matching, decoding.of_sessions(pair["session"].values.tolist()), results, rerun=rerun
             )
         except NothingToDecodeError as error:
             notes[f"{' and '.join(pair['date'].values)} would be skipped: {error}"] = None
             continue
         loads += found
         notes |= dict.fromkeys(remarks)
-    return cost.estimate(loads, analysis.settings, analysis.decoder, list(notes), n_runs=len(matched))
+    return cost.estimate(loads, decoding.settings, decoding.decoder, list(notes), n_runs=len(matched))

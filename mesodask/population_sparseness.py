@@ -17,15 +17,15 @@ import numpy as np
 import xarray as xr
 
 from mesodask import schema, selection, sessions
+from mesodask.checked import short_hash
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, StoreError, TasksFailedError
 from mesodask.event_windows import WINDOWS
 from mesodask.io import alf, cache, locked, stores
 from mesodask.io.folders import naming_file
-from mesodask.ndc import Progress, embed_each, silent
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import Sampling
-from mesodask.runs.driver import Workers, workers
-from mesodask.settings import short_hash
+from mesodask.runs.driver import Progress, Workers, silent, workers
+from mesodask.runs.sessions import embed_each
 from mesodask.sparseness_parts import Part, Timing, compute_part, timing_of
 
 if TYPE_CHECKING:

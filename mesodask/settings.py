@@ -11,7 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from mesodask.checked import Checked, short_hash
 from mesodask.errors import SettingsError
-from mesodask.targets import SESSION_TARGETS, TARGETS, NullKind, Target, Window, check_target, checked_window
+from mesodask.numerics.kinds import NullKind, check_target
+from mesodask.targets import SESSION_TARGETS, TARGETS, Target, Window, checked_window
 
 ALGORITHM_VERSION = 3  # raise it when a change of the code changes any score
 REDEFINITIONS = {"windows", "events"}  # settings that give targets other definitions

@@ -10,7 +10,7 @@ from typing import Any
 
 from mesodask.cross.counts import count_cross_target
 from mesodask.errors import StoreError
-from mesodask.io import cache, contents, stores
+from mesodask.io import cache, cache_contents, stores
 from mesodask.io.crossstore import CrossSessionStore, open_run
 from mesodask.io.lock import living_owner
 from mesodask.io.runstore import RunStore
@@ -219,7 +219,7 @@ def list_subjects(folder: Path) -> list[SubjectEntry]:
     >>> list_subjects(Path("no-such-folder"))
     []
     """
-    stored = [entry for entry in contents.list_sessions(folder) if entry.subject]
+    stored = [entry for entry in cache_contents.list_sessions(folder) if entry.subject]
     of_runs = []
     for run in find_runs(folder):
         with contextlib.suppress(StoreError):

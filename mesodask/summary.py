@@ -14,7 +14,7 @@ from mesodask.io.crossstore import checked_run
 from mesodask.io.runreader import ScoreReader, is_computed, is_defined
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import inference
-from mesodask.settings import TARGETS
+from mesodask.targets import TARGETS
 
 LEVEL = 0.95
 METRIC_NAMES = {"auc": "AUC", "accuracy": "balanced accuracy"}

@@ -1,15 +1,15 @@
 """What is decoded: the targets of the IBL task, each with the event its window lies around, and its null."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import get_args
 
 from pydantic import field_validator
 
-from mesodask.checked import Checked, nearest, short, short_hash
+from mesodask.checked import Checked, short_hash
+from mesodask.numerics.kinds import NullKind, TargetName
 
-NullKind = Literal["permute", "circular", "blockwise", "pseudosession"]
 Window = tuple[float, float]
-SESSION_TARGETS = ("choice", "feedback", "stimulus", "block")
+SESSION_TARGETS: tuple[str, ...] = get_args(TargetName)
 
 
 def checked_window(window: Window) -> Window:
@@ -72,15 +72,3 @@ TARGETS: Mapping[str, Target] = {
         Target(name="block", event="stimOn_times", window=(-0.40, -0.10), null="pseudosession"),
     )
 }
-
-
-def check_target(name: str) -> None:
-    """Make sure that there is such a target.
-
-    Raises
-    ------
-    ValueError
-        There is none.
-    """
-    if name not in TARGETS:
-        raise ValueError(f"{short(name)} is no target{nearest(name, TARGETS)} ({', '.join(TARGETS)})")

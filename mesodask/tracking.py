@@ -11,7 +11,8 @@ import xarray as xr
 
 from mesodask import schema, selection
 from mesodask.errors import DataError, TrackingError
-from mesodask.io import alf, fov, regions, roicat, stores
+from mesodask.io import alf, alf_sessions, fov, regions, roicat, stores
+from mesodask.io.session_names import SessionInfo, in_date_order
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class SessionNeurons:
         FOVs without a cluster-UID file.
     """
 
-    info: alf.SessionInfo
+    info: SessionInfo
     rows: Mapping[str, int]
     repeated: int
     untracked_fovs: tuple[str, ...]
@@ -87,7 +88,7 @@ def track_neurons(
         See :func:`mesodask.io.roicat.read_session_uids`.
     """
     one = alf.connect(one)
-    infos = alf.in_date_order([alf.session_info(one, eid) for eid in eids])
+    infos = in_date_order([alf_sessions.session_info(one, eid) for eid in eids])
     check_sessions(infos)
     found = read_neurons(
         [alf.SessionFiles(one, info.eid) for info in infos],
@@ -98,7 +99,7 @@ def track_neurons(
     return match(found, {"neurons_only": neurons_only, "neurons": selection.in_words(neurons)})
 
 
-def check_sessions(infos: Sequence[alf.SessionInfo]) -> None:
+def check_sessions(infos: Sequence[SessionInfo]) -> None:
     """Raise :class:`TrackingError` unless these are two or more different sessions of one subject."""
     if len(infos) < 2:
         raise TrackingError(f"{len(infos)} session given; neurons can be tracked across two sessions or more")
@@ -186,7 +187,7 @@ def _about(sessions: Sequence[SessionNeurons]) -> dict[str, list]:
     }
 
 
-def session_names(infos: Sequence[alf.SessionInfo]) -> dict[str, list]:
+def session_names(infos: Sequence[SessionInfo]) -> dict[str, list]:
     """Give the coordinates that name sessions: ``session``, ``date`` and ``number``."""
     return {
         "session": [info.eid for info in infos],
@@ -283,10 +284,10 @@ def find_sessions(subject: str | Sequence[str], one: Any) -> list[alf.SessionFil
         The subject has no session with ROIs.
     """
     if not isinstance(subject, str):
-        infos = alf.in_date_order([alf.session_info(one, eid) for eid in subject])
+        infos = in_date_order([alf_sessions.session_info(one, eid) for eid in subject])
         check_sessions(infos)
         return [alf.SessionFiles(one, info.eid) for info in infos]
-    sessions = [alf.SessionFiles(one, info.eid) for info in alf.find_sessions(one, subject=subject)]
+    sessions = [alf.SessionFiles(one, info.eid) for info in alf_sessions.find_sessions(one, subject=subject)]
     imaged = [files for files in sessions if fov.has_rois(files)]
     left_out = [files.info for files in sessions if files not in imaged]
     if not imaged:
@@ -296,7 +297,7 @@ def find_sessions(subject: str | Sequence[str], one: Any) -> list[alf.SessionFil
     return imaged
 
 
-def report_left_out(subject: str, reasons: Mapping[alf.SessionInfo, str]) -> None:
+def report_left_out(subject: str, reasons: Mapping[SessionInfo, str]) -> None:
     """Write a log line for every reason for which sessions are left out."""
     for reason in dict.fromkeys(reasons.values()):
         names = [f"{info.date.isoformat()}/{info.number:03d}" for info, why in reasons.items() if why == reason]

@@ -44,6 +44,12 @@ def n_scores(tasks: list[runner.Task]) -> int:
     return len(seen)
 
 
+def missing_scores(run: RunStore, target: str, session: int, ks: list[int], R: int, n_shuffles: int) -> np.ndarray:
+    """Where the score of a (k, resample), or any of its null scores, is not computed."""
+    parts = run.missing_by_k(target, session, ks, R, R, n_shuffles)
+    return np.array([data | null.any(axis=1) for _, data, null in parts])
+
+
 def gated(gate: str, number: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Run a task once a file holds a larger number than the task's own."""
     while int(Path(gate).read_text()) <= number:

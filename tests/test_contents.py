@@ -13,7 +13,7 @@ from distributed import Client
 
 from mesodask import load_or_embed, neuron_dropping_curves, sparseness
 from mesodask.cli import main
-from mesodask.io import cache, contents, stores
+from mesodask.io import cache, cache_contents, stores
 from mesodask.io.lock import Lock
 from mesodask.io.runstore import RunStore
 from mesodask.simulate import SimulatedSubject
@@ -53,7 +53,7 @@ def test_sessions_are_listed_by_date_with_their_size(
     broken = cache.session_folder(folder) / "broken.zarr"
     broken.mkdir()
     (broken / "zarr.json").write_text("{")
-    found = contents.list_sessions(folder)
+    found = cache_contents.list_sessions(folder)
     dates = [date.isoformat() for date in subject.dates]
     assert [(one.eid, one.date) for one in found if not one.problem] == [
         (subject.eids[0], dates[0]), (subject.eids[1], dates[1]), (subject.eids[1], dates[1])
@@ -69,7 +69,7 @@ def test_sessions_are_listed_by_date_with_their_size(
     listed = json.loads(mesodask(capsys, "list", "sessions", "--cache-dir", folder, "--json")[1])
     assert [entry["eid"] for entry in listed] == [one.eid for one in found]
     assert "no sessions" in mesodask(capsys, "list", "sessions", "--cache-dir", folder / "nowhere")[1]
-    only = contents.list_sessions(folder, "SP999")
+    only = cache_contents.list_sessions(folder, "SP999")
     assert [one.path for one in only] == [broken]
 
 
@@ -154,7 +154,7 @@ def test_other_results_are_listed_and_removed_by_their_names(
     assert words == f"{record.name}  figures in {drawn.name}\n"
     assert (one["path"], one["files"], one["n_bytes"]) == (str(record), [str(drawn)], 5)
     words, (one,) = listed("subjects")
-    size = sum(entry.n_bytes for entry in contents.list_sessions(folder))
+    size = sum(entry.n_bytes for entry in cache_contents.list_sessions(folder))
     first, last = (date.isoformat() for date in subject.dates[:2])
     assert one == {"subject": subject.subject, "n_sessions": 2, "first": first, "last": last, "n_runs": 1,
                    "n_bytes": size}  # fmt: skip

@@ -23,14 +23,15 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from mesodask import neuron_dropping_curves
+from mesodask.checked import short_hash
 from mesodask.compute import runner
-from mesodask.curves.sessions import run_prefix
 from mesodask.errors import DataError, SettingsError
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import seeds
 from mesodask.numerics.crossval import cross_val_details, cross_val_scores, make_folds
 from mesodask.numerics.decoder_identity import decoder_identity
-from mesodask.settings import NdcSettings, short_hash
+from mesodask.runs.naming import run_prefix
+from mesodask.settings import NdcSettings
 from mesodask.simulate import SimulatedSubject
 
 

@@ -27,8 +27,8 @@ from mesodask.compute.runner import Task
 from mesodask.embedding import building, from_alf
 from mesodask.errors import DataError, MesodaskError, SessionNotFoundError, SessionsFailedError, StoreError
 from mesodask.io import alf, cache, shards, stores
-from mesodask.io.activity import Content, FileRows, rows_across
 from mesodask.io.lock import Lock
+from mesodask.io.session_content import Content, FileRows, rows_across
 from mesodask.io.shards import RowShards
 from mesodask.simulate import SimulatedSubject
 

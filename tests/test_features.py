@@ -8,8 +8,8 @@ from mesodask import sessions as session_stores
 from mesodask import trial_features
 from mesodask.errors import SettingsError
 from mesodask.features import zscore
-from mesodask.settings import TARGETS, Target
 from mesodask.simulate import SimulatedSubject
+from mesodask.targets import TARGETS, Target
 
 
 def held_mean(times: np.ndarray, trace: np.ndarray, start: float, end: float, before: bool) -> float:

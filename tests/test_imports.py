@@ -1,6 +1,7 @@
-"""The way imports run (DESIGN section 2): one direction, and heavy things only where they are used."""
+"""The way imports run: one direction, that of the README's map, and heavy things only where they are used."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,47 +10,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mesodask"
 
-# rooms from right to left: a room may import rooms of lower rank, and its own siblings
-RANK = {
-    "errors": 0,
-    "percent": 0,
-    "schema": 1,
-    "checked": 0.4,
-    "targets": 0.6,
-    "settings": 1,
-    "numerics": 2,
-    "io": 3,
-    "compute": 3,
-    "embedding": 4,
-    "sessions": 5,
-    "selection": 5,
-    "trial_masks": 5,
-    "features": 6,
-    "raster": 6,
-    "event_windows": 6,
-    "tracking": 6,
-    "simulate": 6,
-    "session_choice": 7,
-    "summary": 7,
-    "summary_tables": 8,
-    "originals": 8,
-    "runs": 8,
-    "curves": 9,
-    "cross": 10,
-    "status": 11,
-    "figures": 12,
-    "ndc": 13,
-    "sparseness_parts": 7,
-    "population_sparseness": 14,
-    "pairs": 14,
-    "generalization": 14,
-    "demo": 14,
-    "workflow": 14.5,
-    "doctor": 14,
-    "compat": 15,
-    "cli": 15,
-    "__main__": 16,
-}
+README = PACKAGE.parent / "README.md"
+IN_THE_MAP = re.compile(r"^  (\w+)(?:\.py|/) ", re.MULTILINE)  # a room's name, at the beginning of its line
+# the map in the README names the rooms from the lowest to the highest; one may import those above it in the map
+ROOMS = IN_THE_MAP.findall(README.read_text(encoding="utf-8").split("\nmesodask/\n")[1].split("\n```\n")[0])
+RANK = {name: place for place, name in enumerate([*ROOMS, "__main__"])}
 ONLY_IN = {
     "one": {"io/alf.py"},
     "brainbox": {"io/behavior.py"},
@@ -95,12 +60,16 @@ def room(name: str) -> str:
     return name.removeprefix("mesodask.").removesuffix(".py").replace("/", ".").split(".")[0]
 
 
+def test_the_map_names_every_room_once_and_no_other() -> None:
+    assert sorted(ROOMS) == sorted({room(relative(path)) for path in modules()} - {"__init__", "__main__"})
+
+
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_imports_run_one_way(path: Path) -> None:
     here = room(relative(path))
     if here == "__init__":
         return
-    assert here in RANK, f"{relative(path)} has no place yet: give its room a rank in this test and in DESIGN's map"
+    assert here in RANK, f"{relative(path)} has no place yet: give its room a line in the README's map"
     for name in imported(path):
         if not name.startswith("mesodask."):
             continue
@@ -108,8 +77,8 @@ def test_imports_run_one_way(path: Path) -> None:
         if there == "__version__":
             continue
         assert there == here or RANK[there] < RANK[here], (
-            f"{relative(path)} imports {name}, which is not below it: hand the thing over as an argument, or move "
-            f"what both need into a lower room"
+            f"{relative(path)} imports {name}, which is not above it in the README's map: hand the thing over as an "
+            f"argument, or move what both need into a room above both"
         )
         assert not (here == "io" and there == "numerics"), f"{relative(path)} imports {name}: io knows no numerics"
 

@@ -41,8 +41,8 @@ from mesodask.cli import main
 from mesodask.errors import AccessError, SessionNotFoundError, SettingsError, StoreError
 from mesodask.io import mirror, stores, web
 from mesodask.io.mirror import MirrorSummary, mirror_cluster_uids
-from mesodask.io.places import Place, child_names
 from mesodask.io.roicat import CLUSTER_FILE, read_uids
+from mesodask.io.web_addresses import Place, child_names
 from mesodask.simulate import SimulatedSubject
 
 N_FILES = 4  # two days of two fields of view

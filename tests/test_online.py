@@ -15,7 +15,7 @@ from distributed import Client
 from mesodask import load_or_embed, track_neurons
 from mesodask.cli import main
 from mesodask.errors import DataError, SessionNotFoundError
-from mesodask.io import alf, downloads
+from mesodask.io import alf, alf_sessions, downloads
 from mesodask.simulate import SimulatedSubject
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:one")  # of pandas, about tables that ONE puts together
@@ -52,15 +52,15 @@ def online(home: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_a_subject_and_names_are_asked_of_the_server(subject: SimulatedSubject, server: Alyx, online: Any) -> None:
     """A single session that was asked for first does not pass for all of the subject's; pages are all read."""
-    assert alf.session_info(online, subject.eids[1]).relative == "SP072/2025-01-14/001"
-    assert [info.eid for info in alf.find_sessions(online, subject="SP072")] == list(subject.eids)
-    (info,) = alf.find_sessions(online, "SP072/2025-01-15/1")
+    assert alf_sessions.session_info(online, subject.eids[1]).relative == "SP072/2025-01-14/001"
+    assert [info.eid for info in alf_sessions.find_sessions(online, subject="SP072")] == list(subject.eids)
+    (info,) = alf_sessions.find_sessions(online, "SP072/2025-01-15/1")
     assert info.eid == subject.eids[2]
     assert info.path == Path(online.cache_dir) / subject.settings["lab"] / "Subjects" / info.relative
     with pytest.raises(SessionNotFoundError, match="no session of subject 'SP0'"):  # the server finds parts of names
-        alf.find_sessions(online, subject="SP0")
+        alf_sessions.find_sessions(online, subject="SP0")
     with pytest.raises(SessionNotFoundError, match="is not in the ONE tables"):
-        alf.session_info(online, "3fa85f64-5717-4562-b3fc-2c963f66afa6")
+        alf_sessions.session_info(online, "3fa85f64-5717-4562-b3fc-2c963f66afa6")
 
 
 def test_tables_and_files_on_disk_need_no_server(subject: SimulatedSubject, server: Alyx, home: Path) -> None:
@@ -68,7 +68,9 @@ def test_tables_and_files_on_disk_need_no_server(subject: SimulatedSubject, serv
     one = alf.connect()
     assert not one.offline
     before = len(server.asked)
-    assert [info.eid for info in alf.find_sessions(one, subject="SP072", last="2025-01-14")] == list(subject.eids[:2])
+    assert [info.eid for info in alf_sessions.find_sessions(one, subject="SP072", last="2025-01-14")] == list(
+        subject.eids[:2]
+    )
     load_or_embed(subject.eids[0], one=one, rastermap=False)
     track_neurons(subject.eids, one=one, roicat_root=subject.roicat_root)
     assert server.asked[before:] == []
@@ -103,7 +105,7 @@ def test_a_server_that_is_gone_is_named(subject: SimulatedSubject, tmp_path: Pat
     online.alyx._par = online.alyx._par.set("ALYX_URL", "http://127.0.0.1:9")
     online.alyx.base_url = "http://127.0.0.1:9"
     with pytest.raises(SessionNotFoundError, match=r"http://127.0.0.1:9 cannot be asked"):
-        alf.find_sessions(online, subject="SP072")
+        alf_sessions.find_sessions(online, subject="SP072")
 
 
 def test_the_command_line_shows_downloads_on_stderr_alone(

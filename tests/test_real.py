@@ -9,7 +9,8 @@ from conftest import SHARED
 from distributed import Client
 
 from mesodask import load_or_embed, neuron_dropping_curves, summarize, track_neurons, trial_features
-from mesodask.io.alf import connect, subject_sessions
+from mesodask.io.alf import connect
+from mesodask.io.alf_sessions import subject_sessions
 
 DATES = ("2011-01-01", "2011-01-02")
 

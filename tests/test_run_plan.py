@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesodask.curves.cost import Load, estimate, loads_of_counts, plan_of_loads
+from mesodask.curves.cost import Load, estimate, plan_of_loads
 from mesodask.curves.plan import Cost, Extent, Grain, Pace, Piece, cost_of, cut_blocks, fresh_pieces, pieces_of
 from mesodask.settings import NdcSettings
 
@@ -124,8 +124,10 @@ N_SESSIONS = (7, 8, 9, 10, 11, 6, 4, 15, 20, 25, 12, 18, 5, 10, 5)  # of each of
 
 def large_plan() -> Iterator[Load]:
     assert sum(N_SESSIONS) == 165
+    extent = Extent(LARGE.ks, LARGE.R, LARGE.null_resamples, LARGE.n_label_shuffles)
     for n_sessions in N_SESSIONS:
-        yield from loads_of_counts(LARGE, n_sessions=n_sessions, n_trials=400, n_neurons=2048)
+        for target in LARGE.targets:
+            yield from [Load(target, 400, 2048, extent)] * n_sessions
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from runs import missing_scores
 
 from mesodask import schema
 from mesodask.errors import LockedError, StoreError
@@ -73,7 +74,7 @@ def everything_is_there(store: RunStore) -> None:
 
 def missing(store: RunStore) -> np.ndarray:
     """What is missing, (session, k, resample)."""
-    return np.array([store.missing("choice", session, KS, R, SHUFFLES) for session in range(2)])
+    return np.array([missing_scores(store, "choice", session, KS, R, SHUFFLES) for session in range(2)])
 
 
 # what is written is what Zarr reads -------------------------------------------------------------------------------
@@ -107,13 +108,13 @@ def test_zarr_reads_what_is_written_however_it_is_cut(tmp_path: Path, resample_c
             np.testing.assert_array_equal(data, np.isnan(score[session, row]))
             np.testing.assert_array_equal(nulls, np.isnan(null[session, row]))
         expected = np.isnan(score[session]) | np.isnan(null[session, :, :, :50]).any(axis=2)
-        np.testing.assert_array_equal(store.missing("choice", session, KS, R, 50), expected)
+        np.testing.assert_array_equal(missing_scores(store, "choice", session, KS, R, 50), expected)
 
 
 def test_what_there_is_no_room_for_is_missing(run: RunStore) -> None:
-    assert run.missing("choice", 0, [8, 16], R + 5, SHUFFLES).sum() == 5 + R + 5
-    assert run.missing("choice", 0, [8], R, SHUFFLES + 1).all()
-    assert not run.missing("choice", 0, [8], R, 0).any()
+    assert missing_scores(run, "choice", 0, [8, 16], R + 5, SHUFFLES).sum() == 5 + R + 5
+    assert missing_scores(run, "choice", 0, [8], R, SHUFFLES + 1).all()
+    assert not missing_scores(run, "choice", 0, [8], R, 0).any()
 
 
 @pytest.mark.parametrize(("n_shuffles", "chunk"), [(0, 100), (20, 100), (101, 200), (1000, 1000), (2500, 1000)])
@@ -240,9 +241,9 @@ def test_a_block_counts_whole_or_not_at_all(run: RunStore, monkeypatch: pytest.M
     for n_steps in killed_at_every_step(
         monkeypatch, [(ScoreArray, "write")], lambda: run.write_scores("choice", 0, R, KS, *block)
     ):
-        left = run.missing("choice", 0, KS, R + 10, SHUFFLES)[:, R:]
+        left = missing_scores(run, "choice", 0, KS, R + 10, SHUFFLES)[:, R:]
         assert left.sum() == 10 * (2 - max(0, n_steps - 2))  # first the null of both ks, then the scores
-    assert not run.missing("choice", 0, KS, R + 10, SHUFFLES).any()
+    assert not missing_scores(run, "choice", 0, KS, R + 10, SHUFFLES).any()
 
 
 # damaged anywhere -------------------------------------------------------------------------------------------------
@@ -337,7 +338,7 @@ def test_a_damaged_chunk_does_not_stop_a_part_of_it_from_being_written(run: RunS
     flip(run.path / "choice" / "null_score" / "c" / "0" / "0" / "0" / "0")
     with run.writing():
         run.write_scores("choice", 0, 3, [8], SCORE[0, :1, 3:5], NULL[0, :1, 3:5])
-        left = run.missing("choice", 0, KS, R, SHUFFLES)
+        left = missing_scores(run, "choice", 0, KS, R, SHUFFLES)
     assert left[0].tolist() == [resample < 10 and resample not in (3, 4) for resample in range(R)]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mesodask.errors import MesodaskError, SessionNotFoundError, SettingsError
-from mesodask.io import alf
+from mesodask.io import alf, alf_sessions
 from mesodask.simulate import SimulatedSubject
 
 DAYS = ("2025-01-13", "2025-01-14", "2025-01-15")
@@ -18,7 +18,7 @@ def one(subject: SimulatedSubject) -> Any:
 
 
 def found(one: Any, *names: str, **days: Any) -> list[str]:
-    return [info.eid for info in alf.find_sessions(one, names, **days)]
+    return [info.eid for info in alf_sessions.find_sessions(one, names, **days)]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def found(one: Any, *names: str, **days: Any) -> list[str]:
 def test_every_form_of_a_name(subject: SimulatedSubject, one: Any, form: str) -> None:
     name = form.format(eid=subject.eids[1], lab=subject.settings["lab"])
     assert found(one, name) == [subject.eids[1]]
-    (info,) = alf.find_sessions(one, name)
+    (info,) = alf_sessions.find_sessions(one, name)
     assert (info.relative, info.number) == ("SP072/2025-01-14/001", 1)
     assert (info.path / "alf").is_dir()
 
@@ -56,7 +56,7 @@ def test_names_keep_their_order_and_subjects_have_that_of_days(subject: Simulate
     ],
 )
 def test_limits_are_included(one: Any, first: Any, last: Any, days: tuple[str, ...]) -> None:
-    chosen = alf.find_sessions(one, subject="SP072", first=first, last=last)
+    chosen = alf_sessions.find_sessions(one, subject="SP072", first=first, last=last)
     assert tuple(info.date.isoformat() for info in chosen) == days
 
 
@@ -86,7 +86,7 @@ def test_limits_are_included(one: Any, first: Any, last: Any, days: tuple[str, .
 )
 def test_errors_name_what_is_near(one: Any, names: tuple, how: dict, kind: type[MesodaskError], words: str) -> None:
     with pytest.raises(kind) as raised:
-        alf.find_sessions(one, names, **how)
+        alf_sessions.find_sessions(one, names, **how)
     assert words in str(raised.value)
 
 
@@ -94,7 +94,7 @@ def test_an_eid_with_a_wrong_digit_is_told_from_a_stranger(subject: SimulatedSub
     eid = subject.eids[0]
     wrong = eid[:-1] + ("0" if eid[-1] != "0" else "1")
     with pytest.raises(SessionNotFoundError, match=f"did you mean {eid}"):
-        alf.find_sessions(one, wrong)
+        alf_sessions.find_sessions(one, wrong)
     with pytest.raises(SessionNotFoundError, match="they have 3 sessions of SP072") as raised:
-        alf.find_sessions(one, "3fa85f64-5717-4562-b3fc-2c963f66afa6")
+        alf_sessions.find_sessions(one, "3fa85f64-5717-4562-b3fc-2c963f66afa6")
     assert "did you mean" not in str(raised.value)

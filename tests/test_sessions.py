@@ -13,7 +13,7 @@ from mesodask import load_or_embed, schema, simulate_subject
 from mesodask import sessions as session_stores
 from mesodask.embedding import building
 from mesodask.errors import SessionNotFoundError, SessionsFailedError, SettingsError, StoreError
-from mesodask.io import alf
+from mesodask.io import alf, alf_sessions
 from mesodask.io.alf import write_one_tables
 from mesodask.io.regions import describe_regions
 from mesodask.io.shards import RowShards
@@ -280,7 +280,7 @@ def test_sessions_that_are_not_there(subject: SimulatedSubject, tmp_path: Path) 
     with pytest.raises(SessionNotFoundError, match="no <lab>/Subjects"):
         write_one_tables(tmp_path)
     with pytest.raises(SessionNotFoundError, match="subjects there: SP072"):
-        alf.subject_sessions(alf.connect(subject.one_dir), "SP001")
+        alf_sessions.subject_sessions(alf.connect(subject.one_dir), "SP001")
 
 
 def test_signal_that_does_not_exist(subject: SimulatedSubject) -> None:

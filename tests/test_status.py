@@ -9,6 +9,7 @@ import threading
 import time
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,13 +120,18 @@ def test_null_is_asked_for_on_some_resamples_and_no_more_shuffles_than_it_gives(
     assert choice.done == 3 * (R + 12 * SHUFFLES) + of_e2
 
 
+def failed_pieces(first: int) -> list[dict[str, Any]]:
+    """What a task that had all scores of ten resamples was to compute."""
+    return [{"k": k, "resamples": [first, first + 10], "shuffles": [0, SHUFFLES], "data": True} for k in KS]
+
+
 def test_failed_tasks(run: RunStore) -> None:
     pieces = [
         {"k": 4, "resamples": [0, 10], "shuffles": [0, 100], "data": True},
         {"k": 8, "resamples": [10, 20], "shuffles": [0, 0], "data": True},
     ]
     run.note_failure({"target": "choice", "eid": "e2", "pieces": pieces, "error": "ValueError: first", "traceback": ""})
-    run.note_failure({"target": "block", "eid": "e1", "first_resample": 20, "error": "KilledWorker: no\nmore"})
+    run.note_failure({"target": "block", "eid": "e1", "pieces": failed_pieces(20), "error": "KilledWorker: no\nmore"})
     with run.failures_file.open("a") as stream:
         stream.write('{"target": "choi')  # is being written
     status = run_status(run)
@@ -143,7 +149,7 @@ def test_run_in_which_nothing_is_left_but_failures(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run.zarr")
     run.reserve("choice", EIDS, [4], 10, 0, "d")
     arrays(run, "choice")[0][:2] = 0.5
-    run.note_failure({"target": "choice", "eid": "e3", "first_resample": 0, "error": "ValueError: x"})
+    run.note_failure({"target": "choice", "eid": "e3", "pieces": failed_pieces(0), "error": "ValueError: x"})
     assert run_status(run).state == "failed"
 
 
@@ -283,7 +289,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 
 def test_command_tells_all_in_words(run: RunStore, capsys: pytest.CaptureFixture[str]) -> None:
     run.note_failure(
-        {"target": "block", "eid": "e1", "first_resample": 20, "error": "ValueError: bad", "traceback": ""}
+        {"target": "block", "eid": "e1", "pieces": failed_pieces(20), "error": "ValueError: bad", "traceback": ""}
     )
     found = run_status(run)
     exit_status, out, _ = command(capsys, "status", run.path)

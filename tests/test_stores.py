@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from runs import missing_scores
 
 from mesodask import schema
 from mesodask.errors import StoreError
@@ -145,11 +146,11 @@ def test_one_write_is_one_chunk_a_k(run: RunStore) -> None:
 
 def test_what_is_written_is_not_missing(run: RunStore) -> None:
     score, null = block(2, 10, 3)
-    assert run.missing("choice", 1, [2, 8], 20, 3).all()
+    assert missing_scores(run, "choice", 1, [2, 8], 20, 3).all()
     run.write_scores("choice", 1, RESAMPLE_CHUNK, [2, 8], score, null)
-    missing = run.missing("choice", 1, [2, 8], 20, 3)
+    missing = missing_scores(run, "choice", 1, [2, 8], 20, 3)
     np.testing.assert_array_equal(missing, np.arange(20) < 10 + np.zeros((2, 1)))
-    assert run.missing("choice", 0, [2, 8], 20, 3).all()
+    assert missing_scores(run, "choice", 0, [2, 8], 20, 3).all()
     scores = run.scores("choice")
     assert scores["k"].values.tolist() == [2, 8]
     np.testing.assert_array_equal(scores["score"].values[1, :, 10:], score)
@@ -160,7 +161,7 @@ def test_undefined_is_computed_but_nan(run: RunStore) -> None:
     score, null = block(2, 10, 3)
     score[0, 0] = null[1, 1, 1] = np.nan
     run.write_scores("choice", 0, 0, [2, 8], score, null)
-    assert not run.missing("choice", 0, [2, 8], 10, 3).any()
+    assert not missing_scores(run, "choice", 0, [2, 8], 10, 3).any()
     scores = run.scores("choice")
     assert np.isnan(scores["score"].values[0, 0, 0])
     assert scores["finished"].values[0, 0, 0]
@@ -176,8 +177,8 @@ def test_growth_keeps_what_is_there(run: RunStore) -> None:
     np.testing.assert_array_equal(scores["score"].sel(k=[2, 8]).values[0, :, :20], score)
     np.testing.assert_array_equal(scores["null_score"].sel(k=[2, 8]).values[0, :, :20, :3], null)
     assert not scores["finished"].sel(k=[4, 16]).any()
-    assert run.missing("choice", 0, [2, 4], 20, 3).tolist() == [[False] * 20, [True] * 20]
-    assert run.missing("choice", 0, [2], 20, 4).all()
+    assert missing_scores(run, "choice", 0, [2, 4], 20, 3).tolist() == [[False] * 20, [True] * 20]
+    assert missing_scores(run, "choice", 0, [2], 20, 4).all()
     run.reserve("choice", ["b", "a"], [2], 5, 0, "d")
     assert run.scores("choice").sizes["resample"] == 30
 

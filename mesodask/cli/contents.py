@@ -9,7 +9,7 @@ from mesodask.cli import loudness, options
 from mesodask.cli.answer import Answer, answers
 from mesodask.cli.status import cache_folder_of, find_run, list_runs
 from mesodask.errors import SettingsError
-from mesodask.io import cache, contents
+from mesodask.io import cache, cache_contents
 from mesodask.io.session_names import SessionName
 
 SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -57,7 +57,7 @@ def list_sessions(one: Path | None, cache_dir: Path | None, subject: str | None,
     Example: mesodask list sessions --one ~/one --subject SP072
     """
     folder = cache_folder_of(one, cache_dir)
-    _tell_sessions(contents.list_sessions(folder, subject), cache.session_folder(folder), "sessions", answer)
+    _tell_sessions(cache_contents.list_sessions(folder, subject), cache.session_folder(folder), "sessions", answer)
 
 
 @list_contents.command(name="sparseness")
@@ -70,10 +70,12 @@ def list_sparseness(one: Path | None, cache_dir: Path | None, subject: str | Non
     Example: mesodask list sparseness --one ~/one --subject SP072
     """
     folder = cache_folder_of(one, cache_dir)
-    _tell_sessions(contents.list_sparseness(folder, subject), cache.sparseness_folder(folder), "sparseness", answer)
+    _tell_sessions(
+        cache_contents.list_sparseness(folder, subject), cache.sparseness_folder(folder), "sparseness", answer
+    )
 
 
-def _tell_sessions(found: list[contents.SessionEntry], folder: Path, what: str, answer: Answer) -> None:
+def _tell_sessions(found: list[cache_contents.SessionEntry], folder: Path, what: str, answer: Answer) -> None:
     answer.document = [entry.plain() for entry in found]
     for entry in found:
         where = f"{entry.subject}/{entry.date}/{entry.number:03d}"
@@ -104,7 +106,7 @@ def list_imports(one: Path | None, cache_dir: Path | None, answer: Answer) -> No
     Example: mesodask list imports --one ~/one
     """
     folder = cache_folder_of(one, cache_dir)
-    found = contents.list_imports(folder)
+    found = cache_contents.list_imports(folder)
     answer.document = [entry.plain() for entry in found]
     for entry in found:
         about = f"{entry.about['kind']}  {entry.about['subject']}  from {', '.join(entry.about['sources'])}"
@@ -122,7 +124,7 @@ def list_analyses(one: Path | None, cache_dir: Path | None, answer: Answer) -> N
     Example: mesodask list analyses --one ~/one
     """
     folder = cache_folder_of(one, cache_dir)
-    found = contents.list_analyses(folder)
+    found = cache_contents.list_analyses(folder)
     answer.document = [entry.plain() for entry in found]
     for entry in found:
         answer.say("  ".join([entry.path.name, *(f"figures in {place.name}" for place in entry.files)]))
@@ -147,15 +149,15 @@ def rm(names: tuple[str, ...], one: Path | None, cache_dir: Path | None, yes: bo
     """
     folder = cache_folder_of(one, cache_dir)
     doomed = list(dict.fromkeys(path for name in names for path in _meant(name, folder)))
-    listed = [each for path in doomed for each in (path, *contents.companions(path))]
+    listed = [each for path in doomed for each in (path, *cache_contents.companions(path))]
     answer.put(removed=[])
     for path in listed if not (yes and loudness.is_quiet()) else ():  # what a question is about is never left out
-        click.echo(f"{in_bytes(contents.size_on_disk(path)):>8}  {path}", err=True)
+        click.echo(f"{in_bytes(cache_contents.size_on_disk(path)):>8}  {path}", err=True)
     if not yes and not click.confirm(f"Remove {f'these {len(listed)}' if len(listed) > 1 else 'it'}?", err=True):
         click.echo("Nothing was removed.", err=True)
         return
     for path in doomed:
-        for removed in contents.remove(folder, path):
+        for removed in cache_contents.remove(folder, path):
             answer.say(f"removed  {removed}")
             answer.document["removed"].append(removed)
 
@@ -170,7 +172,7 @@ def _meant(name: str, folder: Path) -> list[Path]:
     """
     if not name:
         raise SettingsError("NAME is empty; give an eid, or the name of a run")
-    return contents.named(folder, name) or _of_session(name, folder) or [find_run(name, None, folder)]
+    return cache_contents.named(folder, name) or _of_session(name, folder) or [find_run(name, None, folder)]
 
 
 def _of_session(name: str, folder: Path) -> list[Path]:
@@ -179,7 +181,7 @@ def _of_session(name: str, folder: Path) -> list[Path]:
         wanted = SessionName.parse(name)
         if wanted is not None:
             who = (wanted.subject, wanted.date.isoformat(), wanted.number)
-            found = contents.list_sessions(folder, wanted.subject)
+            found = cache_contents.list_sessions(folder, wanted.subject)
             return [one.path for one in found if (one.subject, str(one.date), one.number) == who]
     return []
 

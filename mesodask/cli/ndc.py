@@ -11,7 +11,7 @@ from mesodask.cli.answer import Answer, answers, plain
 from mesodask.cli.progress import Stages
 
 if TYPE_CHECKING:
-    from mesodask.curves.cost import RunCost
+    from mesodask.runs.cost import RunCost
 
 # what every kind of run has
 targets = click.option("--targets", callback=options.comma_list(str), help="E.g. choice,block; all four if not given.")

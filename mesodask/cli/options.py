@@ -16,8 +16,9 @@ import click
 
 from mesodask.checked import Fault
 from mesodask.errors import SettingsError
-from mesodask.io import alf
+from mesodask.io import alf_sessions
 from mesodask.io.fov import SIGNAL_FILES
+from mesodask.io.session_names import SubjectDays
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -89,16 +90,18 @@ class Which:
         Raises
         ------
         SettingsError, SessionNotFoundError
-            As :func:`mesodask.io.alf.find_sessions`.
+            As :func:`mesodask.io.alf_sessions.find_sessions`.
         """
-        found = alf.find_sessions(connection, self.names, subject=self.subject, first=self.first, last=self.last)
+        found = alf_sessions.find_sessions(
+            connection, self.names, subject=self.subject, first=self.first, last=self.last
+        )
         logger.info("%d sessions: %s", len(found), ", ".join(info.relative for info in found))
         return [info.eid for info in found]
 
     def subject_or_eids(self, connection: Any) -> str | list[str]:
         """Give the subject and its days to a function that itself chooses from a subject's sessions, else the eids."""
         if self.subject:
-            return alf.SubjectDays(self.subject, self.first, self.last)
+            return SubjectDays(self.subject, self.first, self.last)
         return self.eids(connection)
 
 

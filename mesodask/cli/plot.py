@@ -208,12 +208,12 @@ def _session(session: str, one: Path | None, cache_dir: Path | None, figure: Pat
     """Open a session by its eid or the path of its store; what cannot be saved is said before the work."""
     from mesodask import sessions
     from mesodask.figures.saving import checked_file
-    from mesodask.io import alf
+    from mesodask.io import alf, alf_sessions
 
     checked_file(figure)
     if session.endswith(".zarr"):
         return sessions.open_session(Path(session))
     connection = alf.connect(one)
-    (info,) = alf.find_sessions(connection, session)
+    (info,) = alf_sessions.find_sessions(connection, session)
     with Stages():  # of an online ONE files may have to be downloaded
         return sessions.load_or_embed(info.eid, one=connection, cache_dir=cache_dir, rastermap=sort)

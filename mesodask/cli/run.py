@@ -13,7 +13,7 @@ from mesodask.cli.progress import Stages
 from mesodask.errors import MesodaskError, TasksFailedError
 
 if TYPE_CHECKING:
-    from mesodask.curves.cost import RunCost
+    from mesodask.runs.cost import RunCost
     from mesodask.workflow import Analysis, AnalysisResult
 
 

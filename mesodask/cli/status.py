@@ -12,7 +12,7 @@ from mesodask.cli.answer import Answer, answers, rows_of
 from mesodask.cli.progress import clock
 from mesodask.errors import MesodaskError, SettingsError
 from mesodask.io import cache
-from mesodask.io.contents import companions
+from mesodask.io.cache_contents import companions
 from mesodask.io.folders import expanded
 from mesodask.percent import whole_percent
 

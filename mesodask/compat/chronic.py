@@ -11,7 +11,7 @@ import xarray as xr
 from mesodask import session_choice, tracking
 from mesodask.compat.keywords import SERVER_ROOT, TRIAL_KEY, original
 from mesodask.errors import SettingsError, TrackingError
-from mesodask.io import alf, fov
+from mesodask.io import alf, alf_sessions, fov
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def match_tracked_indices_across_sessions(
     eids = [anchor_eid, *other_eids]
     tracked = tracking.track_neurons(eids, one=one, roicat_root=roicat_root, neurons_only=filter_neurons)
     found = _indices(tracked, one, filter_neurons=filter_neurons)
-    return {eid: found[alf.session_info(one, eid).eid] for eid in eids}
+    return {eid: found[alf_sessions.session_info(one, eid).eid] for eid in eids}
 
 
 def _indices(tracked: xr.Dataset, one: Any, *, filter_neurons: bool) -> dict[str, np.ndarray]:

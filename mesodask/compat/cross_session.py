@@ -12,11 +12,13 @@ from mesodask.compat.decode import SAMPLING
 from mesodask.compat.keywords import original
 from mesodask.compute.script import unseen_by_workers
 from mesodask.errors import SettingsError
-from mesodask.io import alf
+from mesodask.io import alf, alf_sessions
 from mesodask.io.crossstore import CrossSessionStore
+from mesodask.io.session_names import in_date_order
 from mesodask.io.upstream_results import check_cross_session
 from mesodask.originals.views import drawable_cross_session
-from mesodask.settings import SESSION_TARGETS, CrossSessionSettings
+from mesodask.settings import CrossSessionSettings
+from mesodask.targets import SESSION_TARGETS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -128,7 +130,7 @@ def run_cross_session_train_first_test_rest(
         eids, fewest = session_choice.subset_eids(best, min_sessions), min_k_shared
     else:
         eids, fewest = _given_sessions(subject, eid_train, eid_test, one), 1
-    first = alf.in_date_order([alf.session_info(one, eid) for eid in eids])[0].eid
+    first = in_date_order([alf_sessions.session_info(one, eid) for eid in eids])[0].eid
     given: dict[str, Any] = {
         "targets": targets, "n_shuffle": n_shuffle, "inner_cv": inner_cv_splits, "C": Cs, "l1_ratio": l1_ratio_grid,
         "use_elasticnet": use_elasticnet, "reduction": dimreduce, "dim_k": dim_k, "max_iter": max_iter, "seed": seed,
@@ -148,7 +150,7 @@ def _given_sessions(subject: str, eid_train: str | None, eid_test: Sequence[str]
         raise SettingsError(
             f"eid_train is {eid_train!r} and eid_test {eid_test!r}; expected an eid and a list of eids, or neither"
         )
-    infos = [alf.session_info(one, eid) for eid in (eid_train, *eid_test)]
+    infos = [alf_sessions.session_info(one, eid) for eid in (eid_train, *eid_test)]
     others = sorted({info.subject for info in infos} - {subject})
     if others:
         raise SettingsError(f"sessions of {', '.join(others)} are given for the subject {subject}")

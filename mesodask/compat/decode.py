@@ -8,18 +8,23 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from mesodask import features, ndc, sessions
+from mesodask import features, sessions
 from mesodask.compat import rows
 from mesodask.compat.keywords import CEILING_MODE, SHUFFLE_SEED, original
 from mesodask.compute.script import unseen_by_workers
 from mesodask.curves.engine import carry_out
-from mesodask.curves.sessions import Analysis, Matching, chosen_sessions, session_run
+from mesodask.curves.sessions import session_run
 from mesodask.errors import DataError
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.numerics.labels import balanced_subset
 from mesodask.numerics.windows import Sampling
-from mesodask.settings import SESSION_TARGETS, NdcSettings
+from mesodask.runs.decoding import Decoding
+from mesodask.runs.driver import silent
+from mesodask.runs.matching import Matching
+from mesodask.runs.sessions import chosen_sessions, embed_all
+from mesodask.settings import NdcSettings
+from mesodask.targets import SESSION_TARGETS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -185,12 +190,12 @@ def neuron_dropping_curves_cached(
     settings = NdcSettings(**given, sampling=SAMPLING)
     one = alf.connect(one)
     folder = cache.cache_folder(None, one)
-    decoding = cache.decoding_folder(folder) if cache_dir is None else cache.cache_folder(cache_dir)
+    results = cache.decoding_folder(folder) if cache_dir is None else cache.cache_folder(cache_dir)
     matching = Matching(chosen_sessions(eids, one), one, folder, roicat_root, None, True, None)
-    report = progress or ndc.silent
+    report = progress or silent
     with unseen_by_workers():
-        paths = ndc.embed_all(eids, one, folder, client, report)
-        run = session_run(matching.tracked_neurons(), paths, Analysis.of(settings), decoding)
+        paths = embed_all(eids, one, folder, client, report)
+        run = session_run(matching.tracked_neurons(), paths, Decoding.of(settings), results)
         store = carry_out(run, client, rerun=rerun, report=report)
     if plot:
         _plot(store)

@@ -22,10 +22,10 @@ from typing import Annotated, Any
 from dask.utils import parse_bytes
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mesodask.checked import short_hash
 from mesodask.compute import progress
 from mesodask.compute.walltime import seconds_of
 from mesodask.errors import ClusterError
-from mesodask.settings import short_hash
 
 logger = logging.getLogger(__name__)
 

@@ -43,7 +43,9 @@ class Task:
     function : callable
         Called on a worker; it must be importable there.
     arguments : tuple
-        Small, picklable values: paths and numbers, not arrays.
+        Small, picklable values, which the scheduler keeps while the task is under way: what is large is read where the
+        function runs. Paths and numbers mostly; of arrays, which rows a task
+        takes and what is one value a trial.
     label : dict
         What the task is, for logs and progress.
     """

@@ -11,7 +11,12 @@ import numpy as np
 
 from mesodask.cross.counts import count_cross_target
 from mesodask.cross.scores import grid_of, null_batch
-from mesodask.curves.cost import (
+from mesodask.errors import NothingToDecodeError
+from mesodask.io import stores
+from mesodask.io.crossstore import CrossSessionStore
+from mesodask.io.session_names import SessionInfo
+from mesodask.numerics import nulls, seeds
+from mesodask.runs.cost import (
     COPIES,
     FEATURES_COMPRESSED,
     FILES_PER_FEATURES,
@@ -20,22 +25,18 @@ from mesodask.curves.cost import (
     WORKER_BYTES,
     RunCost,
 )
-from mesodask.curves.forecast import Counts, count_trials, trials_of
-from mesodask.curves.sessions import Analysis
-from mesodask.errors import NothingToDecodeError
-from mesodask.io import alf, stores
-from mesodask.io.crossstore import CrossSessionStore
-from mesodask.numerics import nulls, seeds
+from mesodask.runs.decoding import Decoding
 from mesodask.runs.features import whole_batches
+from mesodask.runs.trial_counts import Counts, count_trials, trials_of
 from mesodask.settings import CrossSessionSettings
 
 
 def cost_of_cross_session(
-    infos: Sequence[alf.SessionInfo],
+    infos: Sequence[SessionInfo],
     one: Any,
     folder: Path,
     n_neurons: int,
-    analysis: Analysis[CrossSessionSettings],
+    decoding: Decoding[CrossSessionSettings],
     store: CrossSessionStore | None,
     n_missing: int,
 ) -> RunCost:
@@ -51,7 +52,7 @@ def cost_of_cross_session(
         The cache folder.
     n_neurons : int
         Neurons that they share.
-    analysis : Analysis
+    decoding : Decoding
         What is done with them.
     store : CrossSessionStore or None
         Where the run is or would be; None if what is stored would be forgotten, or cannot be told yet.
@@ -63,8 +64,8 @@ def cost_of_cross_session(
     NothingToDecodeError
         No target has both a training session and another one with enough trials.
     """
-    settings = analysis.settings
-    counts = count_trials(trials_of(infos, one, folder), settings, analysis.trial_mask)
+    settings = decoding.settings
+    counts = count_trials(trials_of(infos, one, folder), settings, decoding.trial_mask)
     plans = [_Plan.of(target, [info.eid for info in infos], counts, settings) for target in settings.targets]
     if not any(plan.n_pairs for plan in plans):
         listing = "\n".join(f"  {target}, session {eid}: {n} trials" for (target, eid), n in counts.items())
@@ -75,9 +76,9 @@ def cost_of_cross_session(
     n_trials = max(plan.n_trials for plan in plans)
     n_scores, done = sum(plan.n_scores for plan in plans), _stored(store, settings.targets)
     left = max(0, n_scores - done) / n_scores
-    n_tasks = math.ceil(left * sum(plan.n_tasks(settings, analysis.decoder) for plan in plans))
+    n_tasks = math.ceil(left * sum(plan.n_tasks(settings, decoding.decoder) for plan in plans))
     n_fits = left * sum(plan.n_fits(settings) for plan in plans)
-    seconds = n_fits * _seconds_of_a_fit(n_trials, n_neurons, analysis) if n_fits else 0.0
+    seconds = n_fits * _seconds_of_a_fit(n_trials, n_neurons, decoding) if n_fits else 0.0
     return RunCost(
         n_scores=max(0, n_scores - done),
         n_tasks=n_tasks,
@@ -90,7 +91,7 @@ def cost_of_cross_session(
     )
 
 
-def _notes(infos: Sequence[alf.SessionInfo], n_neurons: int, n_missing: int, done: int) -> list[str]:
+def _notes(infos: Sequence[SessionInfo], n_neurons: int, n_missing: int, done: int) -> list[str]:
     dates = ", ".join(info.date.isoformat() for info in infos)
     notes = [f"{len(infos)} sessions ({dates}) that share {n_neurons} neurons", "fits timed on this machine"]
     if n_missing:
@@ -162,21 +163,21 @@ class _Plan:
         return FILES_PER_TARGET + self.n_sessions * FILES_PER_FEATURES + models + self.n_pairs * of_pair
 
 
-def _seconds_of_a_fit(n_trials: int, n_neurons: int, analysis: Analysis[CrossSessionSettings]) -> float:
+def _seconds_of_a_fit(n_trials: int, n_neurons: int, decoding: Decoding[CrossSessionSettings]) -> float:
     """Time a fit of a simulated population of this size, once it is compiled."""
     from mesodask.numerics import transfer
 
     rng = seeds.generator(0, "cross-session cost")
     y = np.arange(n_trials) % 2
     X = (rng.normal(size=(n_trials, n_neurons)) + 0.3 * y[:, None] * rng.normal(size=n_neurons)).astype(np.float32)
-    train, test = transfer.outer_folds(y, n_splits=analysis.settings.outer_cv)[0]
+    train, test = transfer.outer_folds(y, n_splits=decoding.settings.outer_cv)[0]
 
     def fit() -> float:
         started = time.perf_counter()
-        if analysis.decoder is not None:
-            transfer.fit_decoder_fold(X, y, train, test, analysis.decoder, 0)
+        if decoding.decoder is not None:
+            transfer.fit_decoder_fold(X, y, train, test, decoding.decoder, 0)
         else:
-            transfer.fit_fold(X, y[:, None], train, test, grid_of(analysis.settings), 0)
+            transfer.fit_fold(X, y[:, None], train, test, grid_of(decoding.settings), 0)
         return time.perf_counter() - started
 
     fit()  # compiles what is not compiled yet

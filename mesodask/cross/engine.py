@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from mesodask.checked import short_hash
 from mesodask.cross import scores as cross_scores
 from mesodask.cross.scores import FitBlock, Fitted, NullBlock, NullScores, Pair, PairBlock, PairScores, Trials
 from mesodask.io import stores
@@ -19,7 +20,7 @@ from mesodask.io.target_store import UNDEFINED
 from mesodask.runs import driver
 from mesodask.runs import features as run_features
 from mesodask.runs.driver import AnyRun, Plan, Progress, Workers
-from mesodask.settings import CrossSessionSettings, short_hash
+from mesodask.settings import CrossSessionSettings
 
 if TYPE_CHECKING:
     from distributed import Client

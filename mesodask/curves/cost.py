@@ -16,7 +16,6 @@ from mesodask.curves.plan import (
     Extent,
     Pace,
     Piece,
-    actual_ks,
     cost_of,
     cut_blocks,
     fresh_pieces,
@@ -25,18 +24,23 @@ from mesodask.curves.plan import (
 )
 from mesodask.curves.scores import score_by_decoder, score_subset
 from mesodask.io.target_store import shuffle_chunk_of
-from mesodask.numerics import nulls, seeds
+from mesodask.numerics import seeds
+from mesodask.runs.cost import (
+    COPIES,
+    FEATURES_COMPRESSED,
+    FILES_PER_FEATURES,
+    FILES_PER_RUN,
+    FILES_PER_TARGET,
+    HOURS_TO_WAIT,
+    WORKER_BYTES,
+    RunCost,
+)
 from mesodask.runs.features import NULL_BATCH, whole_batches
 from mesodask.settings import NdcSettings
 
 CALIBRATION_SECONDS = 3.0  # about what is spent on timing scores
-WORKER_BYTES = 350e6  # a worker with everything imported (benchmarks/bench_ndc.py), before it has read features
 FEATURES_IN_MEMORY = 4  # sets of features that a worker keeps
-COPIES = 3  # of the features that are at work: as they are read, a subset, and that subset standardised
-FILES_PER_FEATURES, FILES_PER_TARGET, FILES_PER_RUN = 11, 20, 20  # metadata and small arrays
 COMPRESSED = 0.9  # size of stored scores against plain ones: few bits repeat
-FEATURES_COMPRESSED = 0.6  # of decoded trials; of deconvolved activity many values are the same
-HOURS_TO_WAIT = 1.0  # as many workers are suggested as bring the run to its end in about this time
 TASKS_PER_WORKER = 20  # but no more than can be kept busy
 
 
@@ -65,90 +69,6 @@ class Load:
     def pieces(self) -> Iterable[Piece]:
         """Give what has to be computed."""
         return fresh_pieces(self.extent) if self.missing is None else self.missing()
-
-
-@dataclass(frozen=True)
-class RunCost:
-    """What a run would cost.
-
-    Attributes
-    ----------
-    n_scores, n_tasks : int
-        Scores that are missing, the null's among them, and the tasks that compute them.
-    core_seconds : float
-        Time of one core for all of them, on this machine.
-    worker_bytes : float
-        Memory of a worker.
-    store_bytes : float
-        Size of the stores when they are finished.
-    store_files : int
-        Number of their files.
-    n_workers : int
-        Suggested number of workers.
-    notes : tuple of str
-        What the numbers rest on.
-
-    Examples
-    --------
-    >>> print(RunCost(5050, 12, 7200.0, 3e8, 2e6, 140, 2, ("timed here",)))
-    5 050 scores in 12 tasks of 600 s
-    core hours          2.0
-    workers suggested   2, for 1.0 h
-    memory of a worker  0.3 GB
-    store               2 MB in 140 files
-    timed here
-    """
-
-    n_scores: int
-    n_tasks: int
-    core_seconds: float
-    worker_bytes: float
-    store_bytes: float
-    store_files: int
-    n_workers: int
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        if not self.n_scores:
-            return "\n".join(["nothing to compute: all scores are stored", *self.notes])
-        hours = self.core_seconds / 3600
-        mean = f" of {self.core_seconds / self.n_tasks:.3g} s" if self.n_tasks else ""
-        return "\n".join(
-            [
-                f"{self.n_scores:,} scores in {self.n_tasks:,} tasks{mean}".replace(",", " "),
-                f"core hours          {hours:,.1f}".replace(",", " ") if hours >= 0.1
-                else f"core minutes        {60 * hours:.1f}",
-                f"workers suggested   {self.n_workers}, for {_duration(self.core_seconds / self.n_workers)}",
-                f"memory of a worker  {self.worker_bytes / 1e9:.1f} GB",
-                f"store               {_size(self.store_bytes)} in {self.store_files:,} files".replace(",", " "),
-                *self.notes,
-            ]
-        )  # fmt: skip
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(seconds, 1) / 60:.1f} min"
-
-
-def _size(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
-
-
-def loads_of_counts(settings: NdcSettings, *, n_sessions: int, n_trials: int, n_neurons: int) -> Iterator[Load]:
-    """Give the loads of one run from counts alone: sessions, trials decoded of each, and neurons that they share.
-
-    Examples
-    --------
-    >>> settings = NdcSettings(targets="choice", ks=(8, 16), R=10)
-    >>> [load.extent.ks for load in loads_of_counts(settings, n_sessions=2, n_trials=300, n_neurons=40)]
-    [(8, 16, 40), (8, 16, 40)]
-    """
-    ks = tuple(actual_ks(settings.ks, n_neurons))
-    for target in settings.targets:
-        n_null = min(settings.n_label_shuffles, nulls.max_shuffles(settings.null_of(target), n_trials))
-        extent = Extent(ks, settings.R, settings.null_resamples, n_null)
-        for _ in range(n_sessions):
-            yield Load(target, n_trials, n_neurons, extent)
 
 
 def plan_of_loads(loads: Iterable[Load], pace: Pace, decoder: Any = None) -> Iterator[tuple[Load, tuple[Piece, ...]]]:
@@ -192,9 +112,9 @@ def estimate(
     >>> pace = Pace()
     >>> pace.learn("choice", 8, False, n_trials=400, n=1, seconds=0.002)
     >>> pace.learn("choice", 8, True, n_trials=400, n=1, seconds=0.02)
-    >>> subject = list(loads_of_counts(settings, n_sessions=8, n_trials=400, n_neurons=3000))
-    >>> cost = estimate(subject, settings, pace=pace)
-    >>> cost.n_scores == 8 * 10 * (4 * 1000 + 3 * 100 * 399 + 100 * 1000)  # a circular null has one shuffle a shift
+    >>> extent = Extent((8, 16), settings.R, settings.null_resamples, n_shuffles=399)  # a circular null: one a shift
+    >>> cost = estimate([Load("choice", 400, 3000, extent)] * 8, settings, pace=pace)
+    >>> cost.n_scores == 8 * 2 * (1000 + 100 * 399)
     True
     """
     if pace is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from mesodask.checked import short_hash
 from mesodask.curves.plan import (
     Extent,
     Grain,
@@ -23,14 +24,14 @@ from mesodask.io import stores
 from mesodask.io.runstore import RunStore
 from mesodask.runs import driver
 from mesodask.runs.driver import AnyRun, Progress, Workers, prepare
-from mesodask.settings import NdcSettings, short_hash
+from mesodask.settings import NdcSettings
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from mesodask.compute.runner import Task
 
-__all__ = ["Progress", "Run", "Share", "carry_out", "compute", "prepare"]
+__all__ = ["Run", "Share", "carry_out", "compute", "prepare"]
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,35 @@
 """What a run of sessions, or of populations, would ask: known before anything is embedded, from trials tables alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mesodask import sessions, trial_masks
-from mesodask.curves.cost import Load, RunCost, estimate
+from mesodask.curves.cost import Load, estimate
 from mesodask.curves.engine import Run
 from mesodask.curves.plan import Extent, actual_ks, grain_of, missing_pieces, resample_chunk_of
 from mesodask.curves.populations import Population
-from mesodask.curves.sessions import Analysis, Matching, session_run
-from mesodask.errors import DataError, NothingToDecodeError
-from mesodask.io import alf, cache
+from mesodask.curves.sessions import session_run
+from mesodask.errors import NothingToDecodeError
+from mesodask.io import cache
 from mesodask.io.runstore import RunStore
 from mesodask.numerics import nulls
-from mesodask.numerics.labels import binary_labels
-from mesodask.settings import NdcSettings, RunSettings
-from mesodask.trial_masks import TrialMask
+from mesodask.runs.cost import RunCost
+from mesodask.runs.decoding import Decoding
+from mesodask.runs.matching import Matching
+from mesodask.runs.trial_counts import Counts, count_trials, trials_of
+from mesodask.settings import NdcSettings
 
-Counts = dict[tuple[str, str], int]
-"""Trials of the smaller class by (target, eid)."""
 
-
-def cost_of_sessions(matching: Matching, analysis: Analysis, *, rerun: bool = False) -> RunCost:
+def cost_of_sessions(matching: Matching, decoding: Decoding, *, rerun: bool = False) -> RunCost:
     """Estimate the cost of a run of sessions, embedded or not."""
-    loads, notes = loads_of_sessions(matching, analysis, cache.decoding_folder(matching.folder), rerun=rerun)
-    return estimate(loads, analysis.settings, analysis.decoder, notes)
+    loads, notes = loads_of_sessions(matching, decoding, cache.decoding_folder(matching.folder), rerun=rerun)
+    return estimate(loads, decoding.settings, decoding.decoder, notes)
 
 
 def loads_of_sessions(
-    matching: Matching, analysis: Analysis, folder: Path, *, rerun: bool = False
+    matching: Matching, decoding: Decoding, folder: Path, *, rerun: bool = False
 ) -> tuple[list[Load], list[str]]:
     """Tell what a run of sessions, embedded or not, would ask, and what is to be said about it.
 
@@ -40,7 +37,7 @@ def loads_of_sessions(
     ----------
     matching : Matching
         Which sessions and neurons.
-    analysis : Analysis
+    decoding : Decoding
         What is done with them.
     folder : pathlib.Path
         Where the run's store is, or shall be.
@@ -48,15 +45,15 @@ def loads_of_sessions(
         Whether what is stored already would be forgotten.
     """
     counts = count_trials(
-        trials_of(matching.infos, matching.one, matching.folder), analysis.settings, analysis.trial_mask
+        trials_of(matching.infos, matching.one, matching.folder), decoding.settings, decoding.trial_mask
     )
-    expected = loads_of_trials(counts, matching.count(), analysis.settings)
+    expected = loads_of_trials(counts, matching.count(), decoding.settings)
     paths = {info.eid: matching.path(info) for info in matching.infos}
     not_there = [eid for eid, path in paths.items() if not path.exists()]
     if not_there:
         note = f"{len(not_there)} of {len(paths)} sessions are not embedded yet, which is not counted here"
         return list(expected.values()), [note]
-    return _loads_of_run(session_run(matching.tracked_neurons(), paths, analysis, folder), expected, rerun)
+    return _loads_of_run(session_run(matching.tracked_neurons(), paths, decoding, folder), expected, rerun)
 
 
 def cost_of_populations(run: Run, *, rerun: bool = False) -> RunCost:
@@ -69,39 +66,6 @@ def cost_of_populations(run: Run, *, rerun: bool = False) -> RunCost:
     }
     loads, notes = _loads_of_run(run, loads_of_trials(counts, run.tracked.sizes["neuron"], run.settings), rerun)
     return estimate(loads, run.settings, run.decoder, notes)
-
-
-def trials_of(infos: Sequence[alf.SessionInfo], one: Any, folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Read the trials tables of sessions, embedded or not; one that cannot be read is empty."""
-    tables = {}
-    for info in infos:
-        try:
-            tables[info.eid] = sessions.trials_of(
-                alf.SessionFiles(one, info.eid), cache.session_store(folder, info.eid)
-            )
-        except DataError:
-            tables[info.eid] = {}
-    return tables
-
-
-def count_trials(
-    tables: Mapping[str, Mapping[str, np.ndarray]], settings: RunSettings, trial_mask: TrialMask
-) -> Counts:
-    """Count the trials of the smaller class: with a label and an event, whatever their windows hold."""
-    lengths = {eid: len(next(iter(table.values()))) if table else None for eid, table in tables.items()}
-    masks = trial_masks.masks(trial_mask, list(tables), lengths.get)
-    counts = {}
-    for target in settings.targets:
-        for eid, table in tables.items():
-            try:
-                labels = binary_labels(table, target)
-                event = np.asarray(table[settings.target(target).event], dtype=np.float64)
-            except (DataError, KeyError):
-                counts[target, eid] = 0
-                continue
-            kept = np.isfinite(labels) & np.isfinite(event) & masks.get(eid, True)
-            counts[target, eid] = int(np.bincount(labels[kept].astype(int), minlength=2).min())
-    return counts
 
 
 def loads_of_trials(counts: Counts, n_neurons: int, settings: NdcSettings) -> dict[tuple[str, str], Load]:

@@ -12,13 +12,14 @@ import pandas as pd
 import xarray as xr
 
 from mesodask import schema
+from mesodask.checked import short_hash
 from mesodask.curves.engine import Run
 from mesodask.errors import DataError, SettingsError
 from mesodask.features import zscore
 from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.runs.driver import checked_identity
-from mesodask.settings import NdcSettings, PopulationSettings, RunSettings, resolve_settings, short_hash
+from mesodask.settings import NdcSettings, PopulationSettings, RunSettings, resolve_settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 TARGET_BY_DEFAULT = "labels"

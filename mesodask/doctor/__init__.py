@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mesodask.doctor import account
 from mesodask.doctor.check import Check, Checks
 from mesodask.doctor.folders import check_cache_folder, check_one_folder, check_roicat_tree
 from mesodask.errors import MesodaskError
-from mesodask.io import account
 
 PATIENCE = 20.0  # s that a check may take: a network drive that is gone answers never
 LOGIN_PATIENCE = 5.0  # s for a server

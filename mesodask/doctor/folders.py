@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mesodask.doctor import account, disk
 from mesodask.doctor.check import Check, Checks
 from mesodask.errors import MesodaskError
-from mesodask.io import account, alf, cache, disk, roicat
+from mesodask.io import alf, alf_sessions, cache, roicat
 from mesodask.io.folders import expanded
 
 SESSION_BYTES = 2 * 2**30  # of the store of a large session
@@ -38,7 +39,7 @@ def check_one_folder(one: Any = None) -> Checks:
         yield Check(name, "warning", f"{folder} has no ONE tables yet", "go online once: ONE downloads them")
         return
     try:
-        sessions = alf.all_sessions(alf.connect(folder))
+        sessions = alf_sessions.all_sessions(alf.connect(folder))
     except MesodaskError as error:
         yield Check(name, "error", str(error), "give --one FOLDER with the folder that holds your ALF data")
         return

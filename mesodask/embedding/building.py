@@ -39,9 +39,9 @@ from mesodask import schema
 from mesodask.compute.progress import note_progress
 from mesodask.errors import LockedError, MesodaskError, TasksFailedError
 from mesodask.io import cache, stores
-from mesodask.io.activity import Content, Rows, rows_across, write_rows
 from mesodask.io.folders import naming_file
 from mesodask.io.lock import Lock
+from mesodask.io.session_content import Content, Rows, rows_across, write_rows
 from mesodask.io.shards import RowShards
 
 if TYPE_CHECKING:

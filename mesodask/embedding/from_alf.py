@@ -9,7 +9,8 @@ import xarray as xr
 from mesodask import schema
 from mesodask.errors import DataError, SettingsError
 from mesodask.io import alf, behavior, fov, regions
-from mesodask.io.activity import Content, FileRows
+from mesodask.io.session_content import Content, FileRows
+from mesodask.io.session_names import SessionInfo
 from mesodask.numerics import windows
 
 Signal = Literal["deconvolved", "fluorescence", "corrected"]
@@ -71,7 +72,7 @@ def _attributes(files: alf.SessionFiles, fovs: list[fov.Fov], kind: str, source:
     }
 
 
-def identity(info: alf.SessionInfo) -> dict[str, Any]:
+def identity(info: SessionInfo) -> dict[str, Any]:
     """Attributes that every session store has: whose it is, and which build of which version."""
     from mesodask import __version__
 

@@ -17,15 +17,8 @@ import pandas as pd
 
 from mesodask.errors import DataError, SessionNotFoundError
 from mesodask.io import alf_sessions, downloads, sources
-from mesodask.io.alf_sessions import all_sessions as all_sessions
-from mesodask.io.alf_sessions import find_sessions as find_sessions
-from mesodask.io.alf_sessions import session_info as session_info
-from mesodask.io.alf_sessions import subject_sessions as subject_sessions
 from mesodask.io.folders import expanded, resolved
 from mesodask.io.one_faults import TABLES, naming_tables, quiet_one
-from mesodask.io.session_names import SessionInfo as SessionInfo
-from mesodask.io.session_names import SubjectDays as SubjectDays
-from mesodask.io.session_names import in_date_order as in_date_order
 
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
 EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
@@ -116,7 +109,7 @@ class SessionFiles:
 
     def __init__(self, one: Any, eid: str) -> None:
         self._one = one
-        self.info = session_info(one, eid)
+        self.info = alf_sessions.session_info(one, eid)
         key = uuid.UUID(self.info.eid)
         with naming_tables(one):
             datasets = one._cache["datasets"]

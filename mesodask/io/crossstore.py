@@ -25,7 +25,7 @@ from mesodask.io.runbase import RunBase
 from mesodask.io.runstore import RunStore
 from mesodask.io.target_store import UNDEFINED
 from mesodask.schema import CROSS_TARGET
-from mesodask.settings import TARGETS
+from mesodask.targets import TARGETS
 
 KIND = "cross_session"
 PICKED = "picked_fold"  # attribute of a target: one number, or one a training session

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from mesodask.errors import SessionNotFoundError, SettingsError, StoreError
 from mesodask.io import stores, web
-from mesodask.io.crew import work_off
 from mesodask.io.folders import expanded, resolved
-from mesodask.io.places import Place
+from mesodask.io.mirror_threads import work_off
 from mesodask.io.roicat import CLUSTER_FILE, TREE
+from mesodask.io.web_addresses import Place
 
 logger = logging.getLogger(__name__)
 

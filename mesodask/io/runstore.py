@@ -139,26 +139,12 @@ class RunStore(RunBase[TargetStore]):
         store = self.target(target)
         return store.attrs.get("null_resamples", store.n_resamples)
 
-    def missing(self, target: str, session: int, ks: Sequence[int], R: int, n_shuffles: int) -> np.ndarray:
-        """Find what is not computed yet; what there is no room for is not.
-
-        Returns
-        -------
-        numpy.ndarray, (len(ks), R) bool
-            True where the score or any of its ``n_shuffles`` null scores is missing.
-
-        Raises
-        ------
-        StoreError
-            A chunk is damaged, and the lock is not held; within ``writing()`` it is mended.
-        """
-        parts = self.missing_by_k(target, session, ks, R, R, n_shuffles)
-        return np.array([data | null.any(axis=1) for _, data, null in parts]).reshape(len(ks), R)
-
     def missing_by_k(
         self, target: str, session: int, ks: Sequence[int], R: int, null_resamples: int, n_shuffles: int
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Find what is not computed yet of a session, one number of neurons after the other.
+
+        What there is no room for is not computed, either.
 
         Yields
         ------
@@ -172,7 +158,7 @@ class RunStore(RunBase[TargetStore]):
         Raises
         ------
         StoreError
-            As :meth:`missing`.
+            A chunk is damaged, and the lock is not held; within ``writing()`` it is mended.
         """
         return self.target(target).missing_by_k(session, ks, R, null_resamples, n_shuffles)
 

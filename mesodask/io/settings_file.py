@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mesodask.checked import Fault, Key, dotted, faults_of, short
-from mesodask.errors import SettingsError
+from mesodask.checked import Fault, Key, dotted, faults_of
+from mesodask.errors import SettingsError, short
 
 LONGEST = 1 << 20  # bytes; a page of settings has some thousands
 DEEPEST = 20  # tables within tables

@@ -66,7 +66,6 @@ class TargetStore:
 
     def __init__(self, run: Path, target: str, mend: bool = False) -> None:
         self.path = run / target
-        self._mend = mend
         self.attrs = stores.attributes(run, target)
         build = self.attrs.pop(BUILD, "")
         if not stores.has_group(run, target):
@@ -101,8 +100,6 @@ class TargetStore:
                 "rerun=True"
             )
         return [int(k) for k in ks[:known]]
-
-    # one value a session ----------------------------------------------------------------------------------------
 
     # scores -------------------------------------------------------------------------------------------------------
 

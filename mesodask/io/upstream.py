@@ -17,6 +17,7 @@ from mesodask.errors import DataError, SettingsError
 from mesodask.io.pickled_names import describe
 from mesodask.io.regions import ids_of_acronyms
 from mesodask.io.safe_pickle import load_pickled_npy
+from mesodask.io.untrusted import Entries
 
 logger = logging.getLogger(__name__)
 
@@ -204,32 +205,28 @@ def read_session_cache(
     )
 
 
-class _Cache:
+class _Cache(Entries):
     """The dictionary of a cache; each method gives one of its entries, checked."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         loaded = load_pickled_npy(path)
         self._size = path.stat().st_size
         if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
             raise DataError(f"holds {describe(loaded)}; expected a dictionary with the keys {', '.join(KEYS)}", path)
-        self._entries: dict[str, Any] = loaded
+        super().__init__(loaded, path)
         missing = [key for key in KEYS if key not in loaded and key != "isort"]
         if missing:
             raise DataError(f"no key {' or '.join(missing)}; expected {', '.join(KEYS)}", path)
 
     def other_keys(self) -> tuple[str, ...]:
-        return tuple(key for key in self._entries if key not in KEYS)
-
-    def _wrong(self, key: str, found: str, expected: str) -> DataError:
-        return DataError(f"{key}: {found}; expected {expected}", self._path)
+        return tuple(key for key in self if key not in KEYS)
 
     def _array(self, key: str, ndims: tuple[int, ...], kinds: str, expected: str) -> np.ndarray:
-        value = self._entries[key]
+        value = self.get(key)
         if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object):
             value = self._stack(key, value, expected)
         if not isinstance(value, np.ndarray) or value.ndim not in ndims or value.dtype.kind not in kinds:
-            raise self._wrong(key, describe(value), expected)
+            raise self.wrong(key, describe(value), expected)
         return value
 
     def _stack(self, key: str, value: Any, expected: str) -> np.ndarray:
@@ -238,28 +235,28 @@ class _Cache:
         # one list or vector may be meant many times over; no honest file has more numbers than bytes
         size = sum(_n_items(row) for row in rows)
         if size > self._size:
-            raise self._wrong(key, f"{describe(value)}, {size} numbers in a file of {self._size} bytes", expected)
+            raise self.wrong(key, f"{describe(value)}, {size} numbers in a file of {self._size} bytes", expected)
         if not all(_is_number(row) or _is_vector(row) for row in rows):
-            raise self._wrong(key, f"{describe(value)} of other things than numbers", expected)
+            raise self.wrong(key, f"{describe(value)} of other things than numbers", expected)
         try:
             return np.array(rows)
         except (ValueError, OverflowError) as error:
-            raise self._wrong(key, f"{describe(value)} that make no array ({error})", expected) from error
+            raise self.wrong(key, f"{describe(value)} that make no array ({error})", expected) from error
 
     def _finite(self, key: str, values: np.ndarray, what: str) -> None:
         n_bad = values.size - np.count_nonzero(np.isfinite(values))
         if n_bad:
-            raise self._wrong(key, f"{n_bad} {what} are not finite", "finite numbers")
+            raise self.wrong(key, f"{n_bad} {what} are not finite", "finite numbers")
 
     def signal(self) -> np.ndarray:
         expected = "an array of floating numbers, (n_rois, n_frames)"
         signal = self._array("roi_signal", (2,), "f", expected)
         if signal.size == 0:
-            raise self._wrong("roi_signal", describe(signal), expected)
+            raise self.wrong("roi_signal", describe(signal), expected)
         with np.errstate(invalid="ignore"):  # signalling NaN
             largest = max(-np.fmin.reduce(signal, axis=None), np.fmax.reduce(signal, axis=None))
         if largest > np.finfo(np.float32).max:
-            raise self._wrong("roi_signal", f"values as large as {largest}", "what float32 can hold")
+            raise self.wrong("roi_signal", f"values as large as {largest}", "what float32 can hold")
         return signal
 
     def clocks(
@@ -270,11 +267,11 @@ class _Cache:
         expected = f"times in s, ({n_frames},), or one such row for each of {n_rois} ROIs or each FOV"
         times = np.atleast_2d(self._array("roi_times", (1, 2), "fiu", expected))
         if len(times) == 0 or times.shape[1] != n_frames:
-            raise self._wrong("roi_times", describe(self._entries["roi_times"]), expected)
+            raise self.wrong("roi_times", describe(self.get("roi_times")), expected)
         self._finite("roi_times", times, "frame times")
         latest = max(-float(times.min()), float(times.max()))
         if latest > LATEST:
-            raise self._wrong("roi_times", f"times as large as {latest:g}", f"s on a session clock, up to {LATEST:g}")
+            raise self.wrong("roi_times", f"times as large as {latest:g}", f"s on a session clock, up to {LATEST:g}")
         delay = None
         if clock_index is None and len(times) == n_rois > 1:
             delay, times = self._delays(times), times[:1]
@@ -283,7 +280,7 @@ class _Cache:
             late = np.flatnonzero(np.diff(row) <= 0)
             if late.size:
                 found = f"frame {late[0] + 1} does not come after frame {late[0]}"
-                raise self._wrong("roi_times", found, "increasing times")
+                raise self.wrong("roi_times", found, "increasing times")
         if clock_index is None and (times == times[0]).all():
             times = times[:1]
         return times, self._clock_index(clock_index, n_rois, len(times)), delay
@@ -299,7 +296,7 @@ class _Cache:
             if unsteady.size:
                 row = unsteady[0]
                 found = f"ROI {start + row} is {lowest[row]:.6f} to {highest[row]:.6f} s later than ROI 0"
-                raise self._wrong("roi_times", found, f"the same delay in all frames, to {DELAY_TOLERANCE} s")
+                raise self.wrong("roi_times", found, f"the same delay in all frames, to {DELAY_TOLERANCE} s")
         return delay
 
     def _clock_index(self, given: ArrayLike | None, n_rois: int, n_clocks: int) -> np.ndarray:
@@ -320,39 +317,39 @@ class _Cache:
         return index.astype(np.int32)
 
     def isort(self, n_rois: int) -> np.ndarray | None:
-        if self._entries.get("isort") is None:
+        if "isort" not in self:
             return None
         expected = f"a permutation of the {n_rois} rows"
         isort = self._array("isort", (1,), "iu", expected)
         if not np.array_equal(np.sort(isort), np.arange(n_rois)):
-            raise self._wrong("isort", f"{describe(isort)} that is none", expected)
+            raise self.wrong("isort", f"{describe(isort)} that is none", expected)
         return isort.astype(np.int64)
 
     def labels(self, key: str, n_rois: int) -> np.ndarray:
         expected = f"a short text for each of {n_rois} ROIs"
-        values = _to_list(self._entries[key])
+        values = _to_list(self.get(key))
         if len(values) != n_rois:
-            raise self._wrong(key, describe(self._entries[key]), expected)
+            raise self.wrong(key, describe(self.get(key)), expected)
         for row, value in enumerate(values):
             if not isinstance(value, str) or len(value) > _LONGEST_LABEL or not value.isprintable():
-                raise self._wrong(key, f"{describe(value)} in row {row}", expected)
+                raise self.wrong(key, f"{describe(value)} in row {row}", expected)
         return np.array([str(value) for value in values], dtype=object)
 
     def colors(self, n_rois: int) -> np.ndarray:
         key = "region_colors"
-        if any(isinstance(value, str) for value in _to_list(self._entries[key])):
+        if any(isinstance(value, str) for value in _to_list(self.get(key))):
             matches = [_HEX_COLOR.fullmatch(text) for text in self.labels(key, n_rois)]
             if None in matches:
-                raise self._wrong(key, f"no colour in row {matches.index(None)}", "#rrggbb")
+                raise self.wrong(key, f"no colour in row {matches.index(None)}", "#rrggbb")
             return np.array([f"#{match[1].lower()}" for match in matches if match], dtype=object)
         expected = f"#rrggbb, or red, green and blue (and alpha) from 0 to 1 or 0 to 255, for each of {n_rois} ROIs"
         values = self._array(key, (2,), "fiu", expected)
         if values.shape not in ((n_rois, 3), (n_rois, 4)):
-            raise self._wrong(key, describe(values), expected)
+            raise self.wrong(key, describe(values), expected)
         rgb = values[:, :3]
         self._finite(key, rgb, "colours")
         if rgb.min() < 0 or rgb.max() > 255:
-            raise self._wrong(key, f"values from {rgb.min()} to {rgb.max()}", expected)
+            raise self.wrong(key, f"values from {rgb.min()} to {rgb.max()}", expected)
         scale = 255 if rgb.dtype.kind == "f" and rgb.max() <= 1 else 1
         rounded = np.rint(rgb.astype(np.float64) * scale).astype(int)
         return np.array([f"#{r:02x}{g:02x}{b:02x}" for r, g, b in rounded], dtype=object)
@@ -361,7 +358,7 @@ class _Cache:
         expected = f"ML, AP and DV for each of {n_rois} ROIs"
         values = self._array("xyz", (2,), "fiu", expected)
         if values.shape != (n_rois, 3):
-            raise self._wrong("xyz", describe(values), expected)
+            raise self.wrong("xyz", describe(values), expected)
         known = values[~np.isnan(values)].astype(np.float64)
         furthest = np.abs(known).max(initial=0)
         low, high = FURTHEST_UM
@@ -369,7 +366,7 @@ class _Cache:
         if known.size and unit not in fitting:
             hint = f'; if they are in {fitting[0]}, pass xyz_unit="{fitting[0]}"' if fitting else ""
             found = f"the furthest coordinate is {furthest:g} {unit} from bregma"
-            raise self._wrong("xyz", found, f"{low:g} to {high:g} um for the ROIs of a session{hint}")
+            raise self.wrong("xyz", found, f"{low:g} to {high:g} um for the ROIs of a session{hint}")
         with np.errstate(invalid="ignore"):  # signalling NaN
             return values.astype(np.float64) * UM_PER_UNIT[unit]
 

@@ -20,7 +20,7 @@ from requests.utils import get_netrc_auth
 
 import mesodask
 from mesodask.errors import AccessError, MesodaskError, SettingsError
-from mesodask.io.places import Place, child_names
+from mesodask.io.web_addresses import Place, child_names
 
 USER_VARIABLE = "MESODASK_MIRROR_USER"
 PASSWORD_VARIABLE = "MESODASK_MIRROR_PASSWORD"
@@ -133,7 +133,7 @@ class Reply:
         return "html" in self.headers.get("Content-Type", "").lower()
 
     def child_names(self) -> set[str]:
-        """Names on the index page of a folder (see :func:`mesodask.io.places.child_names`).
+        """Names on the index page of a folder (see :func:`mesodask.io.web_addresses.child_names`).
 
         Raises
         ------

@@ -1,51 +1,20 @@
 """Trial columns -> binary labels, and class-balanced subsets of trials."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mesodask.errors import DataError, SettingsError
+from mesodask.errors import DataError
+from mesodask.numerics.kinds import TargetName, check_target
 from mesodask.numerics.seeds import Key, generator
 
-Target = Literal["choice", "feedback", "stimulus", "block"]
-
-LABEL_COLUMNS: dict[Target, tuple[str, ...]] = {
+LABEL_COLUMNS: dict[TargetName, tuple[str, ...]] = {
     "choice": ("choice",),
     "feedback": ("feedbackType",),
     "stimulus": ("contrastLeft", "contrastRight"),
     "block": ("probabilityLeft",),
 }
-
-
-def check_target(target: str) -> Target:
-    """Check that a target is one of the four of the IBL task.
-
-    Parameters
-    ----------
-    target : str
-        Name of a target.
-
-    Returns
-    -------
-    str
-        The same name.
-
-    Raises
-    ------
-    SettingsError
-        If there is no such target.
-
-    Examples
-    --------
-    >>> check_target("block")
-    'block'
-    """
-    for known in get_args(Target):
-        if target == known:
-            return known
-    raise SettingsError(f"target is {target!r}; expected one of {', '.join(LABEL_COLUMNS)}")
 
 
 def trial_columns(trials: Mapping[str, ArrayLike], names: Sequence[str]) -> list[NDArray[np.float64]]:

@@ -3,25 +3,27 @@
 Every null is one label vector per absolute shuffle index, drawn from a stream keyed by that index: vector s
 is the same whether it is asked for alone, in another order, or among a thousand others.
 
-References ---------- Harris, K. D. (2021), "Nonsense correlations in neuroscience", bioRxiv
-2020.11.29.402719: what permutation does to slowly drifting data, and pseudo-sessions as a remedy.
+References
+----------
+Harris, K. D. (2021), "Nonsense correlations in neuroscience", bioRxiv 2020.11.29.402719: what permutation does to
+slowly drifting data, and pseudo-sessions as a remedy.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mesodask.errors import DataError, SettingsError
-from mesodask.numerics.labels import Target, check_target, trial_columns
+from mesodask.numerics.kinds import NullKind, TargetName, check_target
+from mesodask.numerics.labels import trial_columns
 from mesodask.numerics.seeds import Key, generator
 from mesodask.numerics.taskmodel import Observer, draw_choices, draw_trials, fit_observer
 
-NullKind = Literal["permute", "circular", "blockwise", "pseudosession"]
 Labels = NDArray[np.int8]
 
 MIN_CLASS_SHARE = 0.4  # of the smaller class in a pseudo-session's labels
@@ -56,7 +58,7 @@ class PseudoSession:
     """
 
     observer: Observer
-    target: Target
+    target: TargetName
     n_trials: int
     n_unbiased: int
     kept: NDArray[np.int64]

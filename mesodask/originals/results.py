@@ -16,12 +16,12 @@ import numpy as np
 import xarray as xr
 
 from mesodask import schema
+from mesodask.checked import short_hash
 from mesodask.errors import DataError, StoreError
 from mesodask.io import alf, cache, locked, sources, stores, upstream, upstream_results
 from mesodask.io.folders import expanded
 from mesodask.io.upstream_results import StoredCrossSession, StoredCurves, StoredScores
 from mesodask.originals import sessions
-from mesodask.settings import short_hash
 from mesodask.summary import settings_order
 
 logger = logging.getLogger(__name__)

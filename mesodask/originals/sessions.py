@@ -12,13 +12,13 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from mesodask import schema, sessions
+from mesodask.checked import short_hash
 from mesodask.embedding import building, from_alf, raster_order
 from mesodask.errors import StoreError
 from mesodask.io import alf, behavior, cache, sources, stores, upstream
-from mesodask.io.activity import Content
 from mesodask.io.folders import expanded
+from mesodask.io.session_content import Content
 from mesodask.numerics import windows
-from mesodask.settings import short_hash
 
 IMPORTED = "imported"  # in the name of a store: its rows need not be those of the session's files
 

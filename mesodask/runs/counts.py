@@ -15,7 +15,7 @@ import numpy as np
 from mesodask.errors import StoreError
 from mesodask.io import stores
 from mesodask.io.runreader import ScoreReader, is_computed
-from mesodask.io.runstore import RESAMPLE_CHUNK, RunStore
+from mesodask.io.runstore import RunStore
 
 Record = dict[str, Any]
 
@@ -231,9 +231,7 @@ def _given_up(failures: Sequence[Record], k: int, shapes: Sequence[tuple[int, in
     """Tell which scores of one k failed tasks would have given: the data's (resample, 1), the null's (resample, s)."""
     data, null = (np.zeros(shape, dtype=bool) for shape in shapes)
     for record in failures:
-        first = record.get("first_resample", 0)
-        whole = {"k": k, "resamples": [first, first + RESAMPLE_CHUNK], "shuffles": [0, null.shape[1]], "data": True}
-        for piece in record.get("pieces", [whole]):
+        for piece in record.get("pieces", ()):
             if piece["k"] == k:
                 rows = slice(*piece["resamples"])
                 data[rows] |= piece["data"]

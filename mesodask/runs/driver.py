@@ -40,6 +40,10 @@ Workers = Callable[[], "Client"]
 """Gives the client to compute with; one that is not there yet is started then."""
 
 
+def silent(stage: str, done: int, total: int) -> None:
+    """Report to nobody."""
+
+
 @dataclass(frozen=True)
 class AnyRun(ABC):
     """One run, to be computed.

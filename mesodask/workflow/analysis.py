@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mesodask.checked import Checked, short
+from mesodask.checked import Checked
+from mesodask.errors import short
 from mesodask.settings import MIN_TRIALS, CrossSessionSettings, NdcSettings, PositiveInt, RunSettings
 
 PAGES = (".html", ".htm")

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesodask.checked import short_hash
-from mesodask.curves.cost import RunCost
 from mesodask.errors import ClusterError, MesodaskError
-from mesodask.io import alf, cache, fov, roicat, stores
+from mesodask.io import alf, alf_sessions, cache, fov, roicat, stores
 from mesodask.io.folders import naming_file
-from mesodask.ndc import Progress, silent
-from mesodask.runs.driver import noting
+from mesodask.io.session_names import SessionInfo, in_date_order
+from mesodask.runs.cost import RunCost
+from mesodask.runs.driver import Progress, noting, silent
 from mesodask.tracking import check_sessions, report_left_out
 from mesodask.workflow.analysis import Analysis, ClusterSettings, DataSettings
 from mesodask.workflow.file import ATTRIBUTE, HEADER, PLACES, analysis_text, at_places, read_analysis
@@ -192,7 +192,7 @@ def analysis_cost(analysis: Analysis | str | Path, *, one: Any = None) -> dict[s
     Returns
     -------
     dict
-        By stage: its :class:`mesodask.curves.cost.RunCost`, words where there is no such estimate, or why it could not
+        By stage: its :class:`mesodask.runs.cost.RunCost`, words where there is no such estimate, or why it could not
         be run.
 
     Raises
@@ -251,19 +251,19 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
     return _Work(analysis, one, folder, record, text)
 
 
-def _sessions(data: DataSettings, one: Any) -> list[alf.SessionInfo]:
+def _sessions(data: DataSettings, one: Any) -> list[SessionInfo]:
     """Find the sessions in the order of (date, number); of a subject, those in which ROIs were found."""
-    found = alf.find_sessions(one, data.sessions, subject=data.subject, first=data.first, last=data.last)
+    found = alf_sessions.find_sessions(one, data.sessions, subject=data.subject, first=data.first, last=data.last)
     if data.subject is not None:
         imaged = [info for info in found if fov.has_rois(alf.SessionFiles(one, info.eid))]
         report_left_out(data.subject, {info: "no ROIs in alf/FOV_XX" for info in found if info not in imaged})
         found = imaged or found  # if none has any, the stages say so
     if len(found) > 1:
         check_sessions(found)
-    return alf.in_date_order(found)
+    return in_date_order(found)
 
 
-def _name(analysis: Analysis, infos: list[alf.SessionInfo]) -> str:
+def _name(analysis: Analysis, infos: list[SessionInfo]) -> str:
     """Name a record: subject, first and last date, number of sessions, and a hash of all but places and workers."""
     content = analysis.model_dump(mode="json", by_alias=True, exclude=NOT_NAMED)
     dates = [info.date.isoformat() for info in infos]

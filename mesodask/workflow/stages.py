@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesodask import session_choice, sessions
-from mesodask.curves.cost import RunCost
 from mesodask.embedding import raster_order
 from mesodask.errors import MesodaskError, NothingToDecodeError, SessionsFailedError, TasksFailedError
 from mesodask.generalization import cross_session
 from mesodask.io import cache
 from mesodask.io.folders import naming_file
-from mesodask.ndc import Progress, neuron_dropping_curves
+from mesodask.ndc import neuron_dropping_curves
 from mesodask.pairs import pairwise_curves
 from mesodask.population_sparseness import sparseness
+from mesodask.runs.cost import RunCost
+from mesodask.runs.driver import Progress
 from mesodask.settings import CrossSessionSettings, NdcSettings
 from mesodask.tracking import tracking_table
 from mesodask.workflow.analysis import Analysis, settings_of_run
