@@ -21,7 +21,6 @@ from mesodask.checked import short_hash
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, StoreError, TasksFailedError
 from mesodask.event_windows import WINDOWS
 from mesodask.io import alf, cache, locked, stores
-from mesodask.io.folders import naming_file
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import Sampling
 from mesodask.runs.driver import Progress, Workers, silent, workers
@@ -332,8 +331,7 @@ class _Plan:
         if len(self._parts[eid]) == len(self._starts[eid]):
             parts, job = self._parts.pop(eid), self._jobs[eid]
             try:
-                with naming_file(job.path, "it is not stored"):
-                    job.store(self._timings.pop(eid), [parts[start] for start in self._starts[eid]])
+                job.store(self._timings.pop(eid), [parts[start] for start in self._starts[eid]])
             except StoreError as error:
                 self.errors[eid] = error
 

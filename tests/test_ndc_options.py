@@ -252,13 +252,13 @@ def test_a_batch_is_computed_whole_whatever_part_is_asked_for(monkeypatch: pytes
     y = data["y"].values
     labels = null_labels("permute", y, range(150), key=("cut",)).T
     columns: list[int] = []
-    original = crossval.cross_val_details
+    original = crossval.cross_val_batches
 
-    def note(X: np.ndarray, Y: np.ndarray, **how: object) -> object:
-        columns.append(Y.shape[1])
-        return original(X, Y, **how)
+    def note(X: np.ndarray, batches: list[np.ndarray], **how: object) -> object:
+        columns.extend(Y.shape[1] for Y in batches)
+        return original(X, batches, **how)
 
-    monkeypatch.setattr(crossval, "cross_val_details", note)
+    monkeypatch.setattr(crossval, "cross_val_batches", note)
     for data_too, shuffles in ((True, range(3)), (False, range(37, 120)), (True, range(0)), (False, range(100, 101))):
         score_subset(data["X"].values, y, labels, Piece(5, range(1), data_too, shuffles), {"n_splits": 2})
     assert columns == [1, 101, 101, 51, 1, 51]

@@ -314,7 +314,9 @@ def test_of_a_session_that_has_failed_no_more_is_asked(
     sessions: list[xr.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(population_sparseness, "NEURONS_A_TASK", 8)
-    jobs = [population_sparseness._Job(session, np.arange(24), True, "hold", tmp_path) for session in sessions[:2]]
+    jobs = [
+        population_sparseness._Job(session, np.arange(24), True, "hold", tmp_path, False) for session in sessions[:2]
+    ]
     plan = population_sparseness._Plan(jobs, lambda *_: None)
     tasks = plan.tasks()
     plan.on_failure(runner.Failure(next(tasks), "no such luck", ""))
@@ -323,7 +325,7 @@ def test_of_a_session_that_has_failed_no_more_is_asked(
 
 def test_a_result_that_cannot_be_written_names_the_file(compute: Compute, tmp_path: Path) -> None:
     (tmp_path / "sparseness").touch()
-    with pytest.raises(StoreError, match=rf"{tmp_path}/sparseness.*it is not stored"):
+    with pytest.raises(StoreError, match=rf"{tmp_path}/sparseness.*cannot be written \(File exists\)"):
         compute()
 
 

@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from mesodask.errors import StoreError
 from mesodask.io import cache, stores
+from mesodask.io.folders import naming_file
 from mesodask.io.lock import Lock
 
 
@@ -26,13 +26,10 @@ def alone(path: Path) -> Iterator[None]:
     StoreError
         On a full disk, or where nothing may be written; the message names the file.
     """
-    try:
-        with Lock(cache.build_lock(path), f"the store {path.name}", wait=math.inf) as lock:
-            stores.remove_partial(path.parent, path.name, locked=True)
-            yield
-            lock.check()
-    except OSError as error:
-        raise StoreError(
-            f"{error.filename or path}: cannot be written ({error.strerror or error}). Make space, or see to the "
-            "permissions, and call again"
-        ) from error
+    with (
+        naming_file(path, "it is not stored"),
+        Lock(cache.build_lock(path), f"the store {path.name}", wait=math.inf) as lock,
+    ):
+        stores.remove_partial(path.parent, path.name, locked=True)
+        yield
+        lock.check()
