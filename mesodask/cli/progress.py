@@ -12,6 +12,7 @@ from mesodask.cli.loudness import is_quiet
 from mesodask.io import downloads
 
 LINE_EVERY = 30.0  # s between two lines of a stage in the log of a batch job
+TOLD_FROM = 0.01  # of a stage: the first results come late, when workers have loaded and compiled what they need
 
 
 class Stages:
@@ -144,11 +145,13 @@ def _line(stage: str, done: int, total: int, n_new: int, seconds: float) -> str:
 
     Examples
     --------
-    >>> _line("curves: choice", 60, 240, 50, 100.0), _line("embed", 4, 4, 4, 8.2)
-    ('curves: choice 60/240, 0:06:00 left', 'embed 4/4 in 0:00:08')
+    >>> _line("curves: choice", 60, 240, 50, 100.0), _line("embed", 4, 4, 4, 8.2), _line("curves: choice", 1, 240, 1, 9)
+    ('curves: choice 60/240, 0:06:00 left', 'embed 4/4 in 0:00:08', 'curves: choice 1/240')
     """
     if done >= total:
         return f"{stage} {done}/{total} in {clock(seconds)}"
+    if n_new < TOLD_FROM * total:
+        return f"{stage} {done}/{total}"
     return f"{stage} {done}/{total}, {clock(seconds * (total - done) / n_new)} left"
 
 
