@@ -49,6 +49,8 @@ FOUND = [
     Spec("fresh", "DAY1/alf", "dangles", reindex=True),
     # which FOVs lack a file of cluster UIDs was not said
     Spec("finished", "TREE1/alf", "becomes file"),
+    # a folder in the place of a file that may be missing, once the tables do not list it any more
+    Spec("fresh", "DAY1/alf/FOV_00/mpci.badFrames.npy", "becomes folder", 368, reindex=True),
 ]
 
 

@@ -153,8 +153,17 @@ class SessionFiles:
         return sorted({name.rsplit("/", 1)[0] for name in self._datasets if "/" in name})
 
     def has(self, collection: str, name: str) -> bool:
-        """Tell whether ONE lists this file."""
-        return f"{collection}/{name}" in self._datasets
+        """Tell whether ONE lists this file.
+
+        Raises
+        ------
+        DataError
+            It does not, since a folder stands in the place of the file.
+        """
+        is_listed = f"{collection}/{name}" in self._datasets
+        if not is_listed and (self.info.path / collection / name).is_dir():
+            raise DataError("is a folder; expected a file, or nothing here", self.info.path / collection / name)
+        return is_listed
 
     def path(self, collection: str, name: str) -> Path:
         """Give the file's path; an online ONE downloads it first if it is not on disk.
