@@ -20,9 +20,9 @@ SEARCH_OPTIONS = {
     "method": ("best",),
     "time_limit": ("best",),
     "min_trials": ("best", "pairs"),
-    "cache_dir": ("best", "pairs"),
     "figure": ("table",),
 }
+WITH_STORES = ("best", "pairs")  # look at session stores; to the others their folder may be given, as to every command
 
 
 @click.command()
@@ -39,7 +39,7 @@ SEARCH_OPTIONS = {
 @click.option("--time-limit", type=click.FloatRange(0), help="With --best: seconds of exact search; 60 if not given.")
 @click.option("--min-trials", type=click.IntRange(0), help="With --best, --pairs: fewest trials; 400 if not given.")
 @click.option(
-    "--cache-dir", type=options.FOLDER, help="With --best, --pairs: folder of all stores, whose trials are taken."
+    "--cache-dir", type=options.FOLDER, help="Folder of all stores, whose trials are taken with --best, --pairs."
 )
 @options.figure
 @answers
@@ -50,6 +50,7 @@ def track(
     all_rois: bool,
     neurons: tuple[str, ...] | None,
     mode: str | None,
+    cache_dir: Path | None,
     figure: Path | None,
     answer: Answer,
     **search: Any,
@@ -68,6 +69,8 @@ def track(
     options.check_figure(figure)
     connection = alf.connect(one)
     common = {"one": connection, "roicat_root": roicat_root, "neurons_only": not all_rois, "neurons": neurons}
+    if mode in WITH_STORES:
+        common["cache_dir"] = cache_dir
     with Stages():  # of an online ONE files may have to be downloaded
         found = _find(mode, which.subject_or_eids(connection), {**common, **search})
     answer.say(lambda: PRINTERS[mode](found))
