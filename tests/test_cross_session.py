@@ -531,7 +531,7 @@ def test_table_says_what_the_store_holds(cross: Cross, subject: SimulatedSubject
     assert table["n_shuffles"].tolist() == [0, 19, 19] * 2
     matrix = cross_session_table(cross(train_on="each"))
     assert matrix["days"].tolist() == [0, 1, 2, -1, 0, 1, -2, -1, 0]
-    with pytest.raises(StoreError, match="found a run across sessions; cross_session_table, .* take it"):
+    with pytest.raises(StoreError, match=r"found a run across sessions; cross_session_table, .* take it"):
         summarize(run.path)  # type: ignore[arg-type]
 
 
