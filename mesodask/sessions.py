@@ -39,7 +39,7 @@ def load_or_embed(
     collection: str | None = None,
     rastermap: bool | Literal["neurons"] = True,
     rerun: bool = False,
-    client: "Client | None" = None,
+    client: "Client | Callable[[], Client] | None" = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset: ...
 
@@ -54,7 +54,7 @@ def load_or_embed(
     collection: str | None = None,
     rastermap: bool | Literal["neurons"] = True,
     rerun: bool = False,
-    client: "Client | None" = None,
+    client: "Client | Callable[[], Client] | None" = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[xr.Dataset]: ...
 
@@ -68,7 +68,7 @@ def load_or_embed(
     collection: str | None = None,
     rastermap: bool | Literal["neurons"] = True,
     rerun: bool = False,
-    client: "Client | None" = None,
+    client: "Client | Callable[[], Client] | None" = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset | list[xr.Dataset]:
     """Open session stores, building from the ALF files those that are not there.
@@ -93,8 +93,9 @@ def load_or_embed(
         ROIs, of those flagged as cells with the others behind them as they come, or, with False, none.
     rerun : bool
         Build the store again even if there is one.
-    client : distributed.Client, optional
-        Its workers, which must see the same files, read and write the activity; by default this process does.
+    client : distributed.Client or callable() -> distributed.Client, optional
+        Its workers, which must see the same files, read and write the activity; by default this process does. A
+        callable is asked for its client only if something is to be built or sorted.
     progress : callable(done, total), optional
         Called as the work goes on, with the number of sessions.
 

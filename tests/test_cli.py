@@ -207,6 +207,8 @@ def test_ndc_and_plot(subject: SimulatedSubject, tmp_path: Path, capsys: pytest.
         0,
         out.replace(out.splitlines()[-1] + "\n", ""),
     )
+    embed = ("embed", *command[1:5], "--cache-dir", tmp_path / "meso", "--rastermap", "none")
+    assert run(capsys, *embed, "--cluster", "tcp://127.0.0.1:9")[0] == 0
     assert out.count("choice  ") == 3
     assert (tmp_path / "a.png").exists()
     store = next((tmp_path / "meso" / "decoding").glob("*.zarr"))

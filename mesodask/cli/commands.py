@@ -122,13 +122,13 @@ def embed(
     sort: Any = {"all": True, "neurons": "neurons", "none": False}[rastermap]
     connection = alf.connect(one)
     chosen = which.eids(connection)
-    with Stages() as stages, cluster.workers(stages.say) as start:
+    with Stages() as stages, cluster.workers(stages.say) as client:
         opened = sessions.load_or_embed(
             chosen,
             one=connection,
             cache_dir=cache_dir,
             rastermap=sort,
-            client=start and start(),
+            client=client,
             progress=lambda done, total: stages.report("embed", done, total),
             **how,
         )

@@ -75,7 +75,7 @@ class Failure:
 
 
 def run_tasks(
-    client: Client,
+    client: Client | Callable[[], Client],
     tasks: Iterable[Task],
     on_result: Callable[[Task, Any], None],
     *,
@@ -85,8 +85,8 @@ def run_tasks(
 
     Parameters
     ----------
-    client : distributed.Client
-        Where to run them.
+    client : distributed.Client or callable() -> distributed.Client
+        Where to run them. A callable is asked now: so whoever may have no tasks at all starts no workers in vain.
     tasks : iterable of Task
         Taken lazily: never more than a few a worker, and a few hundred in all, are under way.
     on_result : callable(task, result)
@@ -105,7 +105,7 @@ def run_tasks(
     ClusterError
         The scheduler is gone. Results that were handed over are not lost by it.
     """
-    under_way = _UnderWay(client)
+    under_way = _UnderWay(client() if callable(client) else client)
     failures: list[Failure] = []
 
     def give_up(failure: Failure) -> None:

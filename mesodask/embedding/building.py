@@ -91,7 +91,10 @@ def build_store(path: Path, content: Content, *, rerun: bool = False) -> None:
 
 
 def build_stores(
-    requests: Sequence[Request], *, client: "Client | None" = None, report: Callable[[int, int], None] | None = None
+    requests: Sequence[Request],
+    *,
+    client: "Client | Callable[[], Client] | None" = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> dict[str, MesodaskError]:
     """Build session stores, each of which appears whole or not at all.
 
@@ -103,7 +106,7 @@ def build_stores(
     ----------
     requests : sequence of Request
         Of different stores.
-    client : distributed.Client, optional
+    client : distributed.Client or callable() -> distributed.Client, optional
         Workers write the activity, each whole files of its own; this process by default. They need the same paths.
     report : callable(done, total), optional
         Called as the work goes on, with the number of sessions.
@@ -298,7 +301,7 @@ def _run_here(plan: _Plan) -> None:
             plan.landed(block.name, block.start)
 
 
-def _run_on(client: "Client", plan: _Plan) -> None:
+def _run_on(client: "Client | Callable[[], Client]", plan: _Plan) -> None:
     from mesodask.compute import runner
 
     def task(block: _Block) -> "Task":

@@ -53,7 +53,7 @@ def rows_to_sort(rastermap: bool | str) -> Rows | None:
     raise SettingsError(f"rastermap: {rastermap!r}; expected True (all ROIs), 'neurons' or False (no order)")
 
 
-def write_order(path: Path, rows: Rows = "all", client: "Client | None" = None) -> None:
+def write_order(path: Path, rows: Rows = "all", client: "Client | Callable[[], Client] | None" = None) -> None:
     """Compute the Rastermap order of a session store and write it into its ``/order`` group.
 
     Nothing happens if the order of these rows is there already; an order of other rows is replaced.
@@ -64,7 +64,7 @@ def write_order(path: Path, rows: Rows = "all", client: "Client | None" = None) 
         The session store.
     rows : {"all", "neurons"}
         What to sort: all ROIs, or those flagged as cells, with the others behind them as they come.
-    client : distributed.Client, optional
+    client : distributed.Client or callable() -> distributed.Client, optional
         Workers, one of which computes the order; this process by default.
 
     Raises
@@ -77,7 +77,9 @@ def write_order(path: Path, rows: Rows = "all", client: "Client | None" = None) 
     write_orders([path], rows, client)
 
 
-def write_orders(paths: Iterable[Path], rows: Rows = "all", client: "Client | None" = None) -> None:
+def write_orders(
+    paths: Iterable[Path], rows: Rows = "all", client: "Client | Callable[[], Client] | None" = None
+) -> None:
     """Compute the Rastermap orders of session stores that have none of these rows yet.
 
     Parameters

@@ -8,7 +8,7 @@ from mesodask import sessions, tracking
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, TrackingError
 from mesodask.io import alf_sessions, cache
 from mesodask.io.session_names import SessionInfo, in_date_order
-from mesodask.runs.driver import Progress, Workers, silent
+from mesodask.runs.driver import Progress, Workers
 from mesodask.trial_masks import TrialMask
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ def embed_all(
 ) -> dict[str, Path]:
     """Build the session stores that are not there yet, and give all paths, in the order of (date, number).
 
-    Where a client is a callable, it is asked only if a store is missing: its workers may be yet to be started.
-
     Raises
     ------
     SessionsFailedError
@@ -63,8 +61,6 @@ def embed_all(
     """
     infos = chosen_sessions(eids, one)
     paths = {info.eid: cache.session_store(folder, info.eid) for info in infos}
-    if callable(client):
-        client = None if all(path.exists() for path in paths.values()) else client()
     sessions.load_or_embed(
         [info.eid for info in infos],
         one=one,
@@ -84,4 +80,4 @@ def embed_each(
         return embed_all(eids, one, folder, client, report), {}
     except SessionsFailedError as error:
         built = [info.eid for info in chosen_sessions(eids, one) if info.eid not in error.errors]
-        return (embed_all(built, one, folder, client, silent) if built else {}), error.errors
+        return {eid: cache.session_store(folder, eid) for eid in built}, error.errors

@@ -135,7 +135,7 @@ def _embed(doing: Doing) -> Outcome:
     rows, paths = raster_order.rows_to_sort(sort), doing.session_stores()
     missing = doing.rerun or not all(path.exists() for path in paths)
     unsorted = rows is not None and (missing or not all(raster_order.has_order(path, rows) for path in paths))
-    client = doing.workers() if doing.elsewhere and (missing or unsorted) else None
+    client = doing.workers if doing.elsewhere else None
     opened = sessions.load_or_embed(
         doing.eids, one=doing.one, cache_dir=doing.folder, collection=asked.collection, rastermap=sort,
         rerun=doing.rerun, client=client, progress=lambda done, total: doing.report("embed", done, total),
