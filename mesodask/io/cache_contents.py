@@ -144,7 +144,8 @@ def companions(path: Path) -> list[Path]:
 
 def _is_built_at_once(path: Path) -> bool:
     """Tell whether a store is that of a session, its sparseness, or imported; all others are runs."""
-    return path.parent.name in ("data", "sparseness", "imported")
+    places = (cache.session_folder, cache.sparseness_folder, cache.imported_folder)
+    return path.parent.name in {place(Path()).name for place in places}
 
 
 def named(folder: Path, name: str) -> list[Path]:
