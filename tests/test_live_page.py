@@ -206,6 +206,20 @@ def test_pages_are_drawn_in_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPa
     assert 0 < spent / (clock - 100) < 0.01
 
 
+def test_one_slow_drawing_does_not_hold_up_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr("time.perf_counter", lambda: clock)
+    board = Board()
+    for seconds in (0.002, 0.4, 0.002):
+        board.has_drawn(seconds)
+        clock += 1
+        assert board.may_draw()
+    for _ in range(2):
+        board.has_drawn(0.4)
+    clock += 60
+    assert not board.may_draw()
+
+
 # never in the way ---------------------------------------------------------------------------------------------------
 
 

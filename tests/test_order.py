@@ -1,6 +1,5 @@
 """The Rastermap order: against the direct way, planted truth, odd recordings, and kills while it is written."""
 
-import itertools
 import logging
 import os
 import shutil
@@ -9,6 +8,8 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -471,18 +472,49 @@ def test_what_is_gone_for_a_moment_is_looked_for_again(copy: SimulatedSubject, t
     np.testing.assert_array_equal(session_stores.order(session), isort)
 
 
+def test_an_order_that_goes_while_the_store_is_listed_is_looked_for_again(copy: SimulatedSubject) -> None:
+    """Python 3.11 raises where a folder vanishes between its name and its content."""
+    _, path = embed(copy, rastermap=True)
+    away, end, failed = path.parent / "away", time.time() + 2, 0
+    mover = threading.Thread(target=flip, args=(path / "order", away, end))
+    mover.start()
+    while time.time() < end:
+        try:
+            stores.check_chunks(path)
+        except StoreError:
+            failed += 1
+    mover.join()
+    assert failed
+    assert check_store(path)
+
+
+def flip(folder: Path, away: Path, end: float) -> None:
+    """Take a folder away and put it back, until a time."""
+    while time.time() < end:
+        folder.rename(away)
+        away.rename(folder)
+
+
 def test_two_writers_and_a_reader_do_no_harm(copy: SimulatedSubject) -> None:
     _, path = embed(copy, rastermap=True)
-    writers = [start_writer(path) for _ in range(2)]
     seen = set()
-    deadline = time.time() + 2
-    for _ in itertools.takewhile(lambda _: time.time() < deadline, itertools.count()):
-        session = session_stores.open_session(path)
-        seen.add(session_stores.order(session).tobytes())
-        raster_order.store_order(path, np.arange(120))
-    for writer in writers:
-        assert writer.poll() is None
-        writer.kill()
-        writer.communicate()
+    with endless(start_writer(path)) as first, endless(start_writer(path)) as second:
+        deadline = time.time() + 2
+        while time.time() < deadline:
+            session = session_stores.open_session(path)
+            seen.add(session_stores.order(session).tobytes())
+            raster_order.store_order(path, np.arange(120))
+        assert first.poll() is None
+        assert second.poll() is None
     assert len(seen) > 3
     assert check_store(path)
+
+
+@contextmanager
+def endless(writer: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """Kill a writer at the end, also of a test that failed."""
+    with writer:
+        try:
+            yield writer
+        finally:
+            writer.kill()

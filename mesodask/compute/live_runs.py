@@ -141,7 +141,7 @@ class Board:
         self.runs: dict[str, LiveRun] = {}
         self.n_events = 0
         self.seconds = 0.0
-        self._free_at = 0.0
+        self._free_at = self._cost = 0.0
 
     # events -------------------------------------------------------------------------------------------------------
 
@@ -215,8 +215,12 @@ class Board:
         return time.perf_counter() >= self._free_at
 
     def has_drawn(self, seconds: float) -> None:
-        """Note what drawing has cost; the next one waits until it was a small share of the time."""
-        self._free_at = time.perf_counter() + seconds / MAX_LOAD
+        """Note what drawing has cost; the next one waits until it was a small share of the time.
+
+        One that cost more than that before it, such as by a garbage collection, does not hold up the page for minutes.
+        """
+        usual, self._cost = min(seconds, self._cost), seconds
+        self._free_at = time.perf_counter() + usual / MAX_LOAD
 
 
 def _begun(event: Mapping[str, Any], now: float) -> LiveRun:

@@ -172,7 +172,9 @@ def named(folder: Path, name: str) -> list[Path]:
 def size_on_disk(path: Path) -> int:
     """Add up the sizes of the files of a store, in bytes, or give that of a file; links are not followed."""
     total = 0
-    for file in path.rglob("*") if path.is_dir() else [path]:
+    # a folder that goes away meanwhile is passed over by os.walk, while Path.rglob raises
+    files = (Path(parent) / name for parent, _, names in os.walk(path) for name in names) if path.is_dir() else [path]
+    for file in files:
         with contextlib.suppress(FileNotFoundError):  # a run under way replaces files
             if file.is_file() and not file.is_symlink():
                 total += file.stat().st_size

@@ -316,7 +316,11 @@ def check_chunks(path: Path) -> None:
     StoreError
         A chunk is missing or another, or the metadata of an array cannot be read; the message names the file.
     """
-    for file in sorted(path.rglob("zarr.json")):
+    try:
+        files = sorted(path.rglob("zarr.json"))
+    except OSError as error:  # a folder that another process was just taking away
+        raise StoreError(f"{error.filename}: cannot be read ({error}); rebuild the store with rerun=True") from error
+    for file in files:
         try:
             missing = next(iter(missing_chunks(file)), None)
             as_written = missing is not None or are_as_noted(file)
