@@ -24,10 +24,11 @@ from mesodask.workflow import read_analysis, run_analysis  # noqa: E402
 
 FULL = {"rois_per_fov": REAL_FOV_SIZES, "n_frames": REAL_N_FRAMES, "n_trials": REAL_N_TRIALS}
 SMALL = {"rois_per_fov": (300, 400), "n_frames": 4000, "n_trials": 200}
-# block after block of an analysis file; ndc and cross_session with all defaults but what a series of three days asks
+# block after block of an analysis file, with all defaults but what a series of three days asks
 BLOCKS = {
     "embed": "embed:\n",
     "ndc": "ndc:\n",
+    "pairs": "pairs:\n",
     "cross_session": "cross_session:\n  min_sessions: 3\n  min_k_shared: 100\n  min_trials: 0\n",
     "sparseness": "sparseness:\n",
     "figures": "figures:\n",

@@ -123,7 +123,8 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
         Dims target, session, k: the variables of :data:`mesodask.summary.CURVES`; dims target, session: those of
         :data:`mesodask.summary.SESSIONS`; dim target: those of :data:`mesodask.summary.TARGET_NOTES` (see
         :func:`mesodask.summary.null_claim`). Each has its meaning as the attribute ``long_name`` and its unit as
-        ``units``. What is not computed, or is skipped, is NaN, and 0 where it is a count. Attributes: ``subject,
+        ``units``. What is not computed, or is skipped, is NaN, and 0 where it is a count. Coordinates of the sessions:
+        ``date``, and ``number``, their place within the day, where it is known. Attributes: ``subject,
         n_shared, n_resamples, metric, delta, run``, the run's ``settings``, and ``decoder``, the name of a user's
         decoder with its ``decoder_identity``, both empty for the package's own.
 
@@ -157,7 +158,8 @@ def summarize(run: RunStore | str | Path, *, delta: float | None = None) -> xr.D
         unit = settings["metric"] if column.unit == "score" else column.unit
         summary[name].attrs = {"long_name": column.meaning} | ({"units": unit} if unit else {})
     identity = store.attrs.get("decoder") or ""
-    return summary.assign_coords(date=("session", tracked["date"].values)).assign_attrs(
+    of_sessions = {name: ("session", tracked[name].values) for name in ("date", "number") if name in tracked}
+    return summary.assign_coords(of_sessions).assign_attrs(
         subject=store.attrs["subject"],
         n_shared=tracked.sizes["neuron"],
         n_resamples=int(summary["n_resamples"].max()),

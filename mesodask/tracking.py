@@ -199,7 +199,7 @@ def session_names(infos: Sequence[SessionInfo]) -> dict[str, list]:
 def session_labels(sessions: xr.Dataset) -> list[str]:
     """Name sessions by their ``date``, and with their ``number`` where a day has several.
 
-    Where no numbers are known, their place among the sessions stands for them.
+    Where no numbers are known, their place among the sessions stands for them. Without a date there is no name.
 
     Examples
     --------
@@ -212,7 +212,8 @@ def session_labels(sessions: xr.Dataset) -> list[str]:
         marks = [f"/{number:03d}" for number in sessions["number"].values.tolist()]
     else:
         marks = [f" ({place})" for place in range(1, len(dates) + 1)]
-    return [f"{date}{mark}" if dates.count(date) > 1 else str(date) for date, mark in zip(dates, marks, strict=True)]
+    several = {date for date in dates if date and dates.count(date) > 1}
+    return [f"{date}{mark}" if date in several else str(date) for date, mark in zip(dates, marks, strict=True)]
 
 
 def all_neurons(session: xr.Dataset, *, neurons_only: bool = True, neurons: selection.Narrowing = None) -> xr.Dataset:

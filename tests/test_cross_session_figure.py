@@ -18,6 +18,8 @@ from mesodask.errors import DataError, SettingsError
 from mesodask.figures import plot_cross_session, plot_generalization_matrix
 
 DATES = ["2025-01-03", "2025-01-04", "2025-01-08", "2025-01-08", "2025-01-20"]
+NUMBERS = [1, 1, 1, 2, 1]
+NAMES = ["2025-01-03", "2025-01-04", "2025-01-08/001", "2025-01-08/002", "2025-01-20"]
 DAYS = [0.0, 1.0, 5.0, 5.3, 17.0]
 ACCURACY = [0.9, 0.85, np.nan, 0.7, 0.52]
 P = [np.nan, 0.01, np.nan, 0.05, 0.051]
@@ -36,7 +38,7 @@ def run(seed: int = 0) -> xr.Dataset:
             "n_trials": ("session", N_TRIALS),
             "fold_accuracy": ("fold", [0.88, 0.9, 0.92]),
         },
-        {"session": list("abcde"), "date": ("session", DATES)},
+        {"session": list("abcde"), "date": ("session", DATES), "number": ("session", NUMBERS)},
         {"subject": "S1", "target": "choice", "picked_fold": 1},
     )
 
@@ -85,7 +87,7 @@ def test_what_is_drawn(x: str, places: list[float]) -> None:
             at_place = corners[corners[:, 0] == place, 1]
             assert at_place.min() == pytest.approx(bottom)
             assert at_place.max() == pytest.approx(top)
-        assert "no score: 2025-01-08" in [text.get_text() for text in panel.texts]
+        assert "no score: 2025-01-08/001" in [text.get_text() for text in panel.texts]
         assert panel.get_ylabel() == "accuracy"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "p \u2264 0.05" in labels
@@ -95,7 +97,7 @@ def test_what_is_drawn(x: str, places: list[float]) -> None:
 
 def test_trials_stand_with_the_dates_or_above_the_days() -> None:
     panel = plot_cross_session({"choice": run()}).axes[0]
-    expected = [f"{day} ({n})" for day, n in zip(DATES, N_TRIALS, strict=True)]
+    expected = [f"{day} ({n})" for day, n in zip(NAMES, N_TRIALS, strict=True)]
     assert [label.get_text() for label in panel.get_xticklabels()] == expected
     panel = plot_cross_session({"choice": run()}, x="days").axes[0]
     counts = [text for text in panel.texts if text.get_text().isdigit()]
@@ -117,6 +119,12 @@ def test_nothing_that_is_written_overlaps(x: str, n_repeats: int) -> None:
         assert overlapping(panel.get_xticklabels()) == []
         edges = panel.get_window_extent()
         assert all(edges.x0 <= text.get_window_extent().x0 <= edges.x1 for text in counts)
+
+
+def test_sessions_of_one_day_have_names_of_their_own_in_the_matrix() -> None:
+    dates = {"date": ("session", DATES[:4]), "number": ("session", NUMBERS[:4])}
+    panel = plot_generalization_matrix({"choice": matrix().assign_coords(dates)}).axes[0]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == NAMES[:4]
 
 
 def test_a_single_session_abroad_has_a_band() -> None:

@@ -604,6 +604,15 @@ def test_k_star_stands_at_dates_or_side_by_side(
     assert panel.get_xlabel() == axis
 
 
+def test_sessions_of_one_day_have_names_of_their_own(summary: xr.Dataset) -> None:
+    one_day = {"date": ("session", ["2025-01-01"] * 2 + ["2025-01-05"]), "number": ("session", [1, 3, 1])}
+    panel = plot_ndc(summary.assign_coords(one_day)).axes[0]
+    names = [label.split(",")[0] for label in panel.get_legend_handles_labels()[1]]
+    assert names == ["2025-01-01/001", "2025-01-01/003"]
+    ticks = plot_k_star(summary.assign_coords(one_day)).axes[0].get_xticklabels()
+    assert [tick.get_text() for tick in ticks] == ["2025-01-01/001", "2025-01-01/003", "2025-01-05"]
+
+
 def test_end_labels_do_not_overlap(summary: xr.Dataset) -> None:
     figure = plot_ndc(summary)
     figure.draw_without_rendering()

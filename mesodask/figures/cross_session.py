@@ -19,6 +19,7 @@ from mesodask.figures.panels import grid, set_title, target_panels
 from mesodask.figures.saving import DPI, checked_file, save_figure
 from mesodask.io.crossstore import CrossSessionStore, checked_run
 from mesodask.numerics.inference import MAX_P
+from mesodask.tracking import session_labels
 
 XAxis = Literal["date", "days"]
 
@@ -305,7 +306,7 @@ def _draw_band(panel: Axes, places: np.ndarray, null: np.ndarray) -> None:
 
 def _dates_below(panel: Axes, places: np.ndarray, dataset: xr.Dataset, width: float) -> None:
     """Name the sessions by date and trials; of many, as many as are legible."""
-    labels = [f"{day} ({n})" for day, n in zip(dataset["date"].values, dataset["n_trials"].values, strict=True)]
+    labels = [f"{day} ({n})" for day, n in zip(session_labels(dataset), dataset["n_trials"].values, strict=True)]
     every = max(1, int(np.ceil(len(places) * SMALL * 1.25 * POINT / (0.8 * width))))
     panel.set_xticks(places[::every], labels[::every], rotation=90, fontsize=SMALL)
     panel.set_xlim(-0.5, len(places) - 0.5)
@@ -353,8 +354,8 @@ def _row(group: list[float], step: float, limits: tuple[float, float]) -> np.nda
 
 
 def _note_skipped(panel: Axes, dataset: xr.Dataset) -> None:
-    missing = [str(day) for day in dataset["date"].values[np.isnan(dataset["accuracy"].values)]]
-    if missing:
+    missing = np.array(session_labels(dataset))[np.isnan(dataset["accuracy"].values)]
+    if len(missing):
         more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
         panel.text(0.99, 1.0, f"no score: {', '.join(missing[:4])}{more}", transform=panel.transAxes, ha="right",
                    va="top", fontsize=SMALL, color="0.3")  # fmt: skip
@@ -369,7 +370,7 @@ def _draw_matrix(panel: Axes, dataset: xr.Dataset, colors: Any, norm: Any, cell:
         frame = mpl.patches.Rectangle((session - 0.5, session - 0.5), 1, 1, fill=False, ec="white", lw=1.2)
         panel.add_patch(frame)
     every = max(1, int(np.ceil(SMALL * 1.2 * POINT / cell)))
-    days = [str(day) for day in dataset["date"].values]
+    days = session_labels(dataset)
     panel.set_xticks(range(0, n_sessions, every), days[::every], rotation=90, fontsize=SMALL)
     panel.set_yticks(range(0, n_sessions, every), days[::every], fontsize=SMALL)
     panel.tick_params(length=0)

@@ -15,6 +15,7 @@ from mesodask.figures.palette import DISTINCT
 from mesodask.figures.saving import DPI, checked_file, figure_of, save_figure
 from mesodask.io.runstore import RunStore
 from mesodask.summary import summarize
+from mesodask.tracking import session_labels
 
 FIGSIZE = (6.4, 4.0)  # inches
 MARKERS = "os^Dvp*h"
@@ -131,7 +132,7 @@ def _name_sessions(panel: Axes, summary: xr.Dataset, days: np.ndarray, *, dated:
     else:
         every = -(-len(days) // MOST_DATES)
         eids = summary["session"].values.tolist()
-        names = [day or eid[:EID_LETTERS] for day, eid in zip(summary["date"].values.tolist(), eids, strict=True)]
+        names = [day or eid[:EID_LETTERS] for day, eid in zip(session_labels(summary), eids, strict=True)]
         panel.set_xticks(days[::every], names[::every], rotation=45, ha="right")
     panel.set_xlabel("day of the session" if dated else "session")
 

@@ -13,6 +13,7 @@ from mesodask.figures.panels import set_title, target_panels
 from mesodask.figures.saving import DPI, checked_file, save_figure
 from mesodask.io.runstore import RunStore
 from mesodask.summary import METRIC_NAMES, summarize
+from mesodask.tracking import session_labels
 
 PANEL_SIZE = (4.6, 3.4)  # inches
 
@@ -104,7 +105,7 @@ def draw_target(panel: Axes, summary: xr.Dataset, colors: Sequence[tuple[float, 
     colors : sequence of colours
         One a session.
     """
-    k = summary["k"].values
+    k, names = summary["k"].values, session_labels(summary)
     ends = []
     for session, color in enumerate(colors):
         one = summary.isel(session=session)
@@ -115,7 +116,7 @@ def draw_target(panel: Axes, summary: xr.Dataset, colors: Sequence[tuple[float, 
         x = k[there]
         panel.fill_between(x, curve["null_low"], curve["null_high"], color="0.6", alpha=0.25, lw=0, zorder=1)
         panel.fill_between(x, curve["low"], curve["high"], color=color, alpha=0.15, lw=0, zorder=2)
-        panel.plot(x, curve["mean"], color=color, lw=1.6, zorder=3, label=_label(one))
+        panel.plot(x, curve["mean"], color=color, lw=1.6, zorder=3, label=_label(names[session], one))
         star = float(one["k_star"])
         if np.isfinite(star):
             panel.plot(star, curve["mean"][x == star], "o", color=color, mec="white", ms=6, zorder=4)
@@ -126,10 +127,9 @@ def draw_target(panel: Axes, summary: xr.Dataset, colors: Sequence[tuple[float, 
     _logarithmic(panel, k)
 
 
-def _label(one: xr.Dataset) -> str:
+def _label(name: str, one: xr.Dataset) -> str:
     star, p = float(one["k_star"]), float(one["p_largest"])
-    parts = [str(one["date"].values)]
-    parts.append(f"k* = {star:.0f}" if np.isfinite(star) else "no k*")
+    parts = [name, f"k* = {star:.0f}" if np.isfinite(star) else "no k*"]
     if np.isfinite(p):
         parts.append(f"p = {p:.2g}")
     return ", ".join(parts)
@@ -151,7 +151,7 @@ def _label_ends(panel: Axes, ends: list[tuple[float, float, float, tuple[float, 
 
 
 def _note_skipped(panel: Axes, summary: xr.Dataset) -> None:
-    skipped = summary["date"].values[summary["status"].values == "skipped"]
+    skipped = np.array(session_labels(summary))[summary["status"].values == "skipped"]
     if panel.get_legend_handles_labels()[1]:
         panel.legend(fontsize="x-small", frameon=False, loc="upper left", handlelength=1.2)
         # the legend gets room of its own above the curves, where no score can be

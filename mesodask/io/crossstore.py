@@ -127,8 +127,9 @@ class CrossSessionStore(RunBase[CrossTarget]):
                 variables[name] = (dims, values if found.by_session else values[0], variable.attributes())
         for name, values in found.columns.values().items():
             variables[name] = (("session",), values, CROSS_TARGET[name].attributes())
-        dates = self.tracked()["date"].values
-        coordinates: dict[str, Any] = {"session": found.sessions, "date": ("session", dates)}
+        tracked = self.tracked()
+        coordinates: dict[str, Any] = {"session": found.sessions}
+        coordinates |= {name: ("session", tracked[name].values) for name in ("date", "number") if name in tracked}
         if found.by_session:
             coordinates |= {"train_session": found.sessions, "test_session": found.sessions}
         attrs = found.attrs | {"subject": self.attrs.get("subject", "")}
