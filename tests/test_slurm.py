@@ -231,7 +231,7 @@ def test_preempted_jobs_come_back(environment: Path) -> None:
             ["sbatch", "--parsable", "-p", "urgent", "-n", "2", "-o", "/dev/null", "--wrap", "sleep 2"],
             capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
-        until(lambda: first not in queue() or queue()[first] == "PENDING")
+        until(lambda: queue().get(first, "PENDING") == "PENDING")
         second = client.submit(job_of, pure=False).result(timeout=120)
         assert second not in (first, urgent)
         until(lambda: urgent not in queue())
