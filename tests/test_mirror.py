@@ -776,7 +776,7 @@ def test_prompt_on_a_terminal(small: SimulatedSubject, site: Site, tmp_path: Pat
     ) as running:
         os.close(theirs)
         shown = ""
-        answers = {"User name:": USER, "Password:": typed}
+        answers = {"User name: ": USER, "Password: ": typed}  # what comes before the space may be flushed
         with contextlib.suppress(OSError):  # the terminal's other end is closed
             while True:
                 shown += os.read(ours, 4096).decode(errors="replace")
