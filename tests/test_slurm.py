@@ -16,6 +16,7 @@ from typing import Any
 
 import dask
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
 import yaml
@@ -243,8 +244,9 @@ def test_a_job_that_is_frozen_is_replaced(monkeypatch: pytest.MonkeyPatch) -> No
         pytest.skip("only SLURM's operator may suspend a job")
     monkeypatch.setattr(slurm_workers, "ABSENT", 1.0)
     with start_cluster("box", n_workers=1) as client:
-        first = client.submit(job_of, pure=False).result(timeout=120)
+        first, worker = client.submit(lambda: (job_of(), os.getpid()), pure=False).result(timeout=120)
         subprocess.run(["scontrol", "suspend", first], check=True)
+        until(lambda: psutil.Process(worker).status() == psutil.STATUS_STOPPED)  # SLURM takes two seconds for it
         future = client.submit(job_of, pure=False)
         assert future.result(timeout=120) != first
 
