@@ -28,7 +28,8 @@ class OneBlasThread(AbstractContextManager):
         with self._lock:
             if self._inside == 0:
                 if self._blas is None:
-                    # finding the loaded libraries costs 6 ms, a limit 20 us
+                    # finding the loaded libraries costs 6 ms, a limit 20 us; before 3.8 threadpoolctl could hang for
+                    # ever there, if another thread was just importing a compiled module
                     from threadpoolctl import ThreadpoolController
 
                     self._blas = ThreadpoolController()
@@ -47,7 +48,7 @@ class OneBlasThread(AbstractContextManager):
                 self._limit.restore_original_limits()
 
     def _take_control(self) -> None:
-        # from 3.8 on threadpoolctl obeys one thread of the process alone, whichever came first
+        # threadpoolctl obeys one thread of the process alone, whichever came first
         for library in self._blas.lib_controllers:
             if hasattr(library, "clear_controlling_thread"):
                 library.clear_controlling_thread(force=True)
