@@ -245,6 +245,8 @@ def test_a_file_that_is_not_there_or_no_file_is_told(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(SettingsError, match="cannot be read"):
             read_analysis(path)
+    with pytest.raises(SettingsError, match="nobody of this name has a home folder"):
+        read_analysis("~nobody-of-this-name/a.yaml")
     (tmp_path / "a.yaml").write_text("data: {subject: S, one: ~nobody-of-this-name/one}")
     with pytest.raises(SettingsError, match=r"a\.yaml, line 1: data\.one: .*home"):
         read_analysis(tmp_path / "a.yaml")

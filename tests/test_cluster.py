@@ -97,6 +97,14 @@ def test_closing_deletes_the_certificate_and_ends_the_workers(shared: Path) -> N
     assert not psutil.pid_exists(pid)
 
 
+def test_a_home_that_is_nobodys_is_told() -> None:
+    with (
+        dask.config.set({"mesodask.cluster.shared-folder": "~nobody-of-this-name/x"}),
+        pytest.raises(SettingsError, match="nobody of this name has a home folder"),
+    ):
+        start_cluster("local", n_workers=1)
+
+
 def test_a_script_that_forgets_to_close_leaves_nothing(shared: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -186,7 +186,7 @@ def _is_beside(path: str, place: str) -> bool:
     return f"{real}/".startswith(f"{place}/") or place.startswith(f"{real}/")
 
 
-@pytest.mark.timeout(600)  # with all values it takes minutes on a busy machine
+@pytest.mark.timeout(1800)  # with all values it takes minutes on a busy machine
 @pytest.mark.parametrize("name", COMMANDS)
 def test_hostile_arguments_end_in_words(
     sandbox: Sandbox, capfd: pytest.CaptureFixture[str], pytestconfig: pytest.Config, name: str

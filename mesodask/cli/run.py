@@ -11,6 +11,7 @@ from mesodask.cli import ndc, options
 from mesodask.cli.answer import Answer, answers
 from mesodask.cli.progress import Stages
 from mesodask.errors import MesodaskError, TasksFailedError
+from mesodask.io.folders import expanded
 
 if TYPE_CHECKING:
     from mesodask.runs.cost import RunCost
@@ -62,7 +63,7 @@ def with_options(analysis: "Analysis", places: dict[str, Path | None], cluster: 
     """Let what was typed take the place of what a file says; another kind of cluster, of its whole block."""
     from mesodask.workflow.analysis import ClusterSettings
 
-    given: dict[str, Any] = {name: place.expanduser().absolute() for name, place in places.items() if place is not None}
+    given: dict[str, Any] = {name: expanded(place).absolute() for name, place in places.items() if place is not None}
     changed: dict[str, Any] = {"data": analysis.data.model_copy(update=given)}
     if cluster.is_given:
         typed = {name: value for name, value in dataclasses.asdict(cluster).items() if value not in (None, ())}

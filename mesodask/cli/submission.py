@@ -11,6 +11,7 @@ from mesodask.checked import unknown
 from mesodask.cli import options
 from mesodask.compute.batch import DriverSettings
 from mesodask.errors import SettingsError
+from mesodask.io.folders import expanded
 from mesodask.io.settings_file import Source, read_settings
 from mesodask.settings import CrossSessionSettings, NdcSettings, RunSettings
 from mesodask.workflow import read_analysis
@@ -186,5 +187,5 @@ def _written(parameter: click.Parameter, value: Any) -> list[str]:
 
 def _text(parameter: click.Parameter, value: Any) -> str:
     if isinstance(parameter.type, click.Path):  # a shell would have done so
-        return str(Path(str(value)).expanduser())
+        return str(expanded(str(value)))
     return str(value)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mesodask.io.folders import expanded
+
 logger = logging.getLogger(__name__)
 
 
@@ -32,7 +34,7 @@ def show_figure(figure: Figure) -> None:
 
 def save_figure(figure: Figure, file: str | Path, dpi: int = 300) -> Path:
     """Save a figure, making the folder that it goes to."""
-    path = Path(file).expanduser()
+    path = expanded(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
     return path

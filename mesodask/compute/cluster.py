@@ -27,6 +27,7 @@ from distributed.system import MEMORY_LIMIT
 from mesodask.compute import security
 from mesodask.compute.processes import SINGLE_THREAD, available_cores, checked_memory, interrupts_ignored, repeated
 from mesodask.errors import ClusterError, SettingsError
+from mesodask.io.folders import expanded
 
 REPLACE_EVERY = 5.0  # s
 ANSWER_WITHIN = "20s"  # that a scheduler may take
@@ -133,7 +134,7 @@ def start_cluster(
         return _connect(str(kind), None)
     if Path(kind).suffix == ".json":
         _refuse(wanted, f"the cluster of {kind}, which runs already")
-        return _connect(*_read_scheduler_file(Path(kind).expanduser()))
+        return _connect(*_read_scheduler_file(expanded(kind)))
     plan = slurm_plan(str(kind), **wanted)
     from mesodask.compute import slurm
 
@@ -270,7 +271,7 @@ def _setting(name: str) -> Any:
 def _shared_folder() -> Path:
     given = _setting("shared-folder")
     if given:
-        return Path(os.path.expandvars(given)).expanduser()
+        return expanded(os.path.expandvars(given))
     return Path(platformdirs.user_cache_dir("mesodask")) / "clusters"
 
 

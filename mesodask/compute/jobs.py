@@ -16,6 +16,7 @@ from mesodask.compute.jobqueue import SLURMJob, reconfigure
 from mesodask.compute.processes import SINGLE_THREAD, checked_memory
 from mesodask.compute.walltime import lifetime
 from mesodask.errors import SettingsError
+from mesodask.io.folders import expanded
 
 # dask-jobqueue's own settings, by the names its jobs take them
 JOB_SETTINGS = {
@@ -121,7 +122,7 @@ def plan_of(
         "job_extra_directives": [*(settings["job-extra-directives"] or []), *job_extra],
     }
     folder = _folder(settings["shared-temp-directory"], shared_folder)
-    job["log_directory"] = str(Path(job["log_directory"] or folder / "logs").expanduser())
+    job["log_directory"] = str(expanded(job["log_directory"] or folder / "logs"))
     scheduler = {"dashboard_address": f"127.0.0.1:{dashboard_port}", **(settings["scheduler-options"] or {})}
     return Plan(
         job=job,
@@ -147,7 +148,7 @@ def _adaptive(bounds: Sequence[int] | None, cores: int, n_workers: int | None) -
 
 def _folder(given: str | None, otherwise: Path) -> Path:
     """Where run folders are made."""
-    folder = Path(os.path.expandvars(given)).expanduser() / "mesodask" if given else otherwise
+    folder = expanded(os.path.expandvars(given)) / "mesodask" if given else otherwise
     if re.search(r"\s", str(folder)):
         raise SettingsError(f"shared folder {str(folder)!r}: batch scripts allow no spaces in it; choose another")
     return folder

@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from mesodask.errors import SettingsError, StoreError
+from mesodask.io.folders import expanded
 from mesodask.io.settings_file import Source, parse_settings, read_settings
 from mesodask.workflow.analysis import Analysis
 
@@ -47,7 +48,7 @@ def read_analysis(path: str | Path) -> Analysis:
     >>> read_analysis("analysis.yaml").ndc.R  # doctest: +SKIP
     50
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix == ".zarr":
         return parse_analysis(_record_of(path), f"{path}, its attribute {ATTRIBUTE!r}", path.parent)
     return _checked(*read_settings(path, EXAMPLE), path.absolute().parent)

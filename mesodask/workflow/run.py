@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mesodask.checked import short_hash
 from mesodask.errors import ClusterError, MesodaskError
 from mesodask.io import alf, alf_sessions, cache, fov, roicat, stores
-from mesodask.io.folders import naming_file
+from mesodask.io.folders import expanded, naming_file
 from mesodask.io.session_names import SessionInfo, in_date_order
 from mesodask.runs.cost import RunCost
 from mesodask.runs.driver import Progress, noting, silent
@@ -231,7 +231,7 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
 
     if asked.mesodask_version not in (None, __version__):
         logger.warning("this analysis was run by mesodask %s; this is %s", asked.mesodask_version, __version__)
-    asked = at_places(asked, lambda _section, _name, place: place.expanduser().absolute())
+    asked = at_places(asked, lambda _section, _name, place: expanded(place).absolute())
     data, given = asked.data, one
     one = alf.connect(data.one if given is None else given)
     infos = _sessions(data, one)
