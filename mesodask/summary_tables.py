@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from mesodask.errors import SettingsError
-from mesodask.io import stores
+from mesodask.io.whole_files import written_whole
 from mesodask.summary import CURVES, MIN_SHUFFLES, SESSIONS, TARGET_NOTES
 
 TableKind = Literal["curves", "k_star"]
@@ -77,6 +77,8 @@ def write_csv(summary: xr.Dataset, file: str | Path, table: TableKind = "curves"
     ------
     SettingsError
         There is no such table, or no such folder.
+    StoreError
+        The disk is full, or the file cannot be written; what was there before still is.
 
     Examples
     --------
@@ -91,12 +93,8 @@ def write_table(frame: pd.DataFrame, file: str | Path) -> Path:
     path = Path(file)
     if not path.absolute().parent.is_dir():
         raise SettingsError(f"{path}: the folder {path.absolute().parent} does not exist")
-    temporary = stores.partial_of(path)
-    try:
-        frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        frame.to_csv(file, index=False, lineterminator="\n", encoding="utf-8")
     return path
 
 

@@ -584,7 +584,7 @@ def test_whole_or_not_at_all(finished: RunStore, tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"File too large"):
+        with pytest.raises(StoreError, match=r"page\.html: File too large; it is not written"):
             write_report(finished, page)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

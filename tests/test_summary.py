@@ -1,7 +1,10 @@
 """The summary against plain NumPy on scores that are known, and the figure against the summary."""
 
+import os
 import re
 import shutil
+import stat
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -527,6 +530,25 @@ def test_tables_are_those_of_k_star(store: RunStore, summary: xr.Dataset) -> Non
         summary_table(summary, "kstar")  # type: ignore[arg-type]
 
 
+def test_what_is_no_regular_file_is_written_to_and_never_replaced(summary: xr.Dataset, tmp_path: Path) -> None:
+    """As root, a rename over /dev/null would take it from everybody."""
+    pipe, table = tmp_path / "pipe", tmp_path / "table.csv"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_csv(summary, pipe)
+    reader.join()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    (tmp_path / "link.csv").symlink_to(table)
+    write_csv(summary, tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert read == [table.read_text()]
+    with pytest.raises(StoreError, match="/dev/full: No space left on device; it is not written"):
+        write_csv(summary, "/dev/full")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
 def test_csv_is_whole_or_not_there(summary: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "curves.csv"
     file.write_text("old")
@@ -537,7 +559,7 @@ def test_csv_is_whole_or_not_there(summary: xr.Dataset, tmp_path: Path, monkeypa
 
     with monkeypatch.context() as patched:
         patched.setattr(pd.DataFrame, "to_csv", full_disk)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(StoreError, match=r"curves\.csv: No space left on device; it is not written"):
             write_csv(summary, file)
     assert [path.name for path in tmp_path.iterdir()] == ["curves.csv"]
     assert file.read_text() == "old"

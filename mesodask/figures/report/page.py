@@ -16,9 +16,9 @@ from mesodask.cross.summary import cross_session_table
 from mesodask.errors import SettingsError
 from mesodask.figures.report import content, pictures, words
 from mesodask.figures.report.command import recipe
-from mesodask.io import stores
 from mesodask.io.crossstore import CrossSessionStore, checked_run
 from mesodask.io.runstore import RunStore
+from mesodask.io.whole_files import written_whole
 from mesodask.selection import GIVEN_BY_ARRAYS
 from mesodask.status import run_status
 from mesodask.summary import METRIC_NAMES, summarize
@@ -74,7 +74,8 @@ def write_report(
     SettingsError
         Its name does not end in .html, or its folder does not exist.
     StoreError
-        There is no such run, it is of the other kind, nothing of it has been computed, or a part of it is damaged.
+        There is no such run, it is of the other kind, nothing of it has been computed, or a part of it is damaged; or
+        the page cannot be written, and what was there before still is.
 
     Examples
     --------
@@ -91,12 +92,8 @@ def write_report(
         "rasters": pictures.rasters(sessions),
     }
     page = _render(values | {"sections": _sections(values)} | _versions(store))
-    temporary = stores.partial_of(file)
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(file) as whole:
+        whole.write_text(page, encoding="utf-8")
     return file
 
 
