@@ -23,7 +23,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises
     ------
     StoreError
-        As for :func:`naming_file`.
+        As for :func:`mesodask.io.folders.naming_file`.
     """
     real = Path(os.path.realpath(path))
     with naming_file(path, "it is not written"):
