@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
+from packaging.version import Version
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
@@ -22,6 +24,8 @@ from mesodask.io import stores
 from mesodask.io.runstore import RunStore
 from mesodask.settings import NdcSettings
 
+# scikit-learn before 1.8 minds l1_ratio only if told so, and the later ones warn of being told
+ELASTIC_NET = {"solver": "saga"} | ({"penalty": "elasticnet"} if Version(sklearn.__version__) < Version("1.8") else {})
 SMALL = {"ks": (4, 16), "R": 12, "n_label_shuffles": 19}
 Run = Callable[..., RunStore]
 

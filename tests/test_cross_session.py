@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-import sklearn
 import survival_driver
 import xarray as xr
 from distributed import Client, LocalCluster
-from packaging.version import Version
 from PIL import Image
+from runs import ELASTIC_NET
 from scipy.stats import kstest
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest, f_classif
@@ -193,9 +192,7 @@ def test_the_whole_pipeline_by_scikit_learn(
     logistic = LogisticRegression(tol=1e-10, max_iter=10_000)
     if elastic:
         grid["read__l1_ratio"] = [0.0, 0.5]
-        # scikit-learn before 1.8 minds l1_ratio only if told so, and the later ones warn of being told
-        told = {"penalty": "elasticnet"} if Version(sklearn.__version__) < Version("1.8") else {}
-        logistic = LogisticRegression(solver="saga", tol=1e-6, max_iter=20_000, l1_ratio=0.0, random_state=0, **told)
+        logistic = LogisticRegression(**ELASTIC_NET, tol=1e-6, max_iter=20_000, l1_ratio=0.0, random_state=0)
     steps = [("scale", StandardScaler()), *REDUCTIONS[reduction], ("read", logistic)]
     for target in run.targets():
         found = run.dataset(target)

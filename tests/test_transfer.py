@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import ELASTIC_NET
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -79,7 +80,7 @@ def search(grid: TransferGrid, n_neurons: int, seed: int) -> GridSearchCV:
     tried: dict[str, list[float]] = {"fit__C": list(grid.C)}
     if grid.use_elasticnet:
         tried["fit__l1_ratio"] = list(grid.l1_ratio)
-        model = LogisticRegression(solver="saga", tol=1e-9, max_iter=500_000, random_state=0)
+        model = LogisticRegression(**ELASTIC_NET, tol=1e-9, max_iter=500_000, random_state=0)
     else:
         model = LogisticRegression(tol=1e-9, max_iter=20_000)
     folds = StratifiedKFold(grid.inner_cv, shuffle=True, random_state=seed)
