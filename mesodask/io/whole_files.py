@@ -10,7 +10,7 @@ from mesodask.io.stores import partial_of
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, undone: str = "it is not written") -> Iterator[Path]:
     """Give the name that a file is to be written under; it gets its own when the block is done, and is whole.
 
     A link is followed. What is no regular file, such as ``/dev/stdout`` or a pipe, is written to and never replaced.
@@ -19,6 +19,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     ----------
     path : pathlib.Path
         The file, as a user has named it.
+    undone : str
+        As for :func:`mesodask.io.folders.naming_file`.
 
     Raises
     ------
@@ -26,7 +28,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         As for :func:`mesodask.io.folders.naming_file`.
     """
     real = Path(os.path.realpath(path))
-    with naming_file(path, "it is not written"):
+    with naming_file(path, undone):
         if real.exists() and not real.is_file():
             yield real
             return

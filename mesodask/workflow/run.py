@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from mesodask.checked import short_hash
 from mesodask.errors import ClusterError, MesodaskError
-from mesodask.io import alf, alf_sessions, cache, fov, roicat, stores
+from mesodask.io import alf, alf_sessions, cache, fov, roicat
 from mesodask.io.folders import expanded, naming_file
 from mesodask.io.session_names import SessionInfo, in_date_order
+from mesodask.io.whole_files import written_whole
 from mesodask.runs.cost import RunCost
 from mesodask.runs.driver import Progress, noting, silent
 from mesodask.tracking import check_sessions, report_left_out
@@ -272,17 +273,13 @@ def _name(analysis: Analysis, infos: list[SessionInfo]) -> str:
 
 def _write(record: Path, text: str) -> None:
     """Write the record, whole or not at all; one that is there as it is stays."""
-    with naming_file(record, "nothing is computed without a record of it"):
-        content = text.encode()
+    undone, content = "nothing is computed without a record of it", text.encode()
+    with naming_file(record, undone):
         if record.exists() and record.read_bytes() == content:  # a damaged one need not be text
             return
         record.parent.mkdir(parents=True, exist_ok=True)
-        temporary = stores.partial_of(record)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(record)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with written_whole(record, undone) as file:
+        file.write_bytes(content)
 
 
 # one stage after the other --------------------------------------------------------------------------------------
