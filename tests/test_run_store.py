@@ -246,6 +246,15 @@ def test_a_block_counts_whole_or_not_at_all(run: RunStore, monkeypatch: pytest.M
     assert not missing_scores(run, "choice", 0, KS, R + 10, SHUFFLES).any()
 
 
+def test_an_interrupted_write_leaves_nothing(run: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C a driver gives its lock back, and the next one has no reason to sweep."""
+    block = np.full((2, 10), 0.5), np.full((2, 10, SHUFFLES), 0.5, np.float32)
+    for _ in killed_at_every_step(
+        monkeypatch, [(os, "open"), (Path, "replace")], lambda: run.write_scores("choice", 1, 20, KS, *block)
+    ):
+        assert not [*run.path.rglob(f"*{stores.PARTIAL}")]
+
+
 # damaged anywhere -------------------------------------------------------------------------------------------------
 
 

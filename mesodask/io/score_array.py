@@ -8,6 +8,7 @@ A chunk that is whole may still be that of another k, session or run, if files w
 a mark that says whose it is, in a frame that every reader of Zstandard skips (RFC 8878, section 3.1.2).
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -203,7 +204,10 @@ def _write_atomically(file: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
         temporary.replace(file)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:  # Ctrl-C too: a driver that ends in good order is not swept up after
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         # the full disk is told by an open file, which has no name
         raise OSError(error.errno, error.strerror, str(file)) from error
