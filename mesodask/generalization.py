@@ -19,7 +19,7 @@ from mesodask.io import alf, cache
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.runs.cost import RunCost
 from mesodask.runs.decoding import Decoding
-from mesodask.runs.driver import Progress, Workers, checked_identity, silent
+from mesodask.runs.driver import Progress, checked_identity, silent
 from mesodask.runs.naming import sources_and_prefix
 from mesodask.runs.sessions import check_masks, chosen_sessions, embed_all
 from mesodask.selection import Narrowing
@@ -27,7 +27,7 @@ from mesodask.settings import MIN_DIMENSIONS, CrossSessionSettings, resolve_sett
 from mesodask.trial_masks import TrialMask
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mesodask.compute.runner import AnyClient
 
 OF_THE_PIPELINE = ("reduction", "dim_k", "use_elasticnet", "C", "l1_ratio", "inner_cv", "max_iter")
 
@@ -48,7 +48,7 @@ def cross_session(
     neurons_only: bool = True,
     neurons: Narrowing = None,
     trial_mask: TrialMask = None,
-    client: "Client | Workers | None" = None,
+    client: "AnyClient | None" = None,
     rerun: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,

@@ -24,7 +24,7 @@ from mesodask.io import alf, cache
 from mesodask.io.runstore import RunStore
 from mesodask.runs.cost import RunCost
 from mesodask.runs.decoding import Decoding
-from mesodask.runs.driver import Progress, Workers, silent
+from mesodask.runs.driver import Progress, silent
 from mesodask.runs.matching import Matching
 from mesodask.runs.sessions import check_masks, chosen_sessions, embed_each
 from mesodask.selection import Narrowing
@@ -32,7 +32,7 @@ from mesodask.settings import NdcSettings, resolve_settings
 from mesodask.trial_masks import TrialMask
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mesodask.compute.runner import AnyClient
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def pairwise_curves(
     neurons_only: bool = True,
     neurons: Narrowing = None,
     trial_mask: TrialMask = None,
-    client: "Client | Workers | None" = None,
+    client: "AnyClient | None" = None,
     rerun: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,

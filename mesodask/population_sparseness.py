@@ -23,14 +23,12 @@ from mesodask.event_windows import WINDOWS
 from mesodask.io import alf, cache, locked, stores
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import Sampling
-from mesodask.runs.driver import Progress, Workers, silent, workers
+from mesodask.runs.driver import Progress, silent, workers
 from mesodask.runs.sessions import embed_each
 from mesodask.sparseness_parts import Part, Timing, compute_part, timing_of
 
 if TYPE_CHECKING:
-    from distributed import Client
-
-    from mesodask.compute.runner import Failure, Task
+    from mesodask.compute.runner import AnyClient, Failure, Task
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +47,7 @@ def sparseness(
     scale: bool = True,
     sampling: Sampling = "hold",
     rerun: bool = False,
-    client: "Client | Workers | None" = None,
+    client: "AnyClient | None" = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Compute the population sparseness of sessions, by event window (:mod:`mesodask.event_windows`) and by trial.
@@ -275,7 +273,7 @@ def _read(jobs: Sequence[_Job]) -> xr.Dataset:
     return together(results).assign_attrs(stores=[str(job.path) for job in jobs])
 
 
-def _compute(jobs: Sequence[_Job], client: "Client | Workers | None", report: Progress) -> dict[str, MesodaskError]:
+def _compute(jobs: Sequence[_Job], client: "AnyClient | None", report: Progress) -> dict[str, MesodaskError]:
     """Compute sessions as one plan on one cluster; each is stored when the last of its parts is there.
 
     Why some could not be is given, by eid.

@@ -22,7 +22,7 @@ from mesodask.io import alf, behavior, cache, sources, stores
 from mesodask.numerics.windows import FrameClock
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mesodask.compute.runner import AnyClient
 
 R = TypeVar("R")
 
@@ -39,7 +39,7 @@ def load_or_embed(
     collection: str | None = None,
     rastermap: bool | Literal["neurons"] = True,
     rerun: bool = False,
-    client: "Client | Callable[[], Client] | None" = None,
+    client: "AnyClient | None" = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset: ...
 
@@ -54,7 +54,7 @@ def load_or_embed(
     collection: str | None = None,
     rastermap: bool | Literal["neurons"] = True,
     rerun: bool = False,
-    client: "Client | Callable[[], Client] | None" = None,
+    client: "AnyClient | None" = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[xr.Dataset]: ...
 
@@ -68,7 +68,7 @@ def load_or_embed(
     collection: str | None = None,
     rastermap: bool | Literal["neurons"] = True,
     rerun: bool = False,
-    client: "Client | Callable[[], Client] | None" = None,
+    client: "AnyClient | None" = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset | list[xr.Dataset]:
     """Open session stores, building from the ALF files those that are not there.

@@ -23,7 +23,7 @@ from mesodask.io.session_names import SubjectDays
 if TYPE_CHECKING:
     from distributed import Client
 
-    from mesodask.runs.driver import Workers
+    from mesodask.compute.runner import GiveClient
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ class Cluster:
         return start_cluster(wanted.pop("kind") or "local", **wanted)
 
     @contextlib.contextmanager
-    def workers(self, say: Callable[[str], None]) -> Iterator["Workers | None"]:
+    def workers(self, say: Callable[[str], None]) -> Iterator["GiveClient | None"]:
         """Give what starts the workers when it is first asked, says how to watch them, and stops them at the end.
 
         It gives None if no option was given.

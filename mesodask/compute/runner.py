@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
@@ -30,6 +30,12 @@ MAX_UNDER_WAY = 400  # however many workers there are: the driver's and the sche
 CHECK_EVERY = 2.0  # s between two looks at the cluster: how many workers there are, and whether it is there at all
 PATIENCE = 60.0  # s without any worker until it is said
 KEPT_TRACEBACKS = 100  # of failures; all are handed to on_failure
+
+GiveClient: TypeAlias = Callable[[], Client]
+"""Gives the client to compute with; one that is not there yet is started then."""
+
+AnyClient: TypeAlias = Client | GiveClient
+"""Where to compute; where a callable stands, workers are started only if there is anything to do."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Failure:
 
 
 def run_tasks(
-    client: Client | Callable[[], Client],
+    client: AnyClient,
     tasks: Iterable[Task],
     on_result: Callable[[Task, Any], None],
     *,

@@ -19,13 +19,11 @@ from mesodask.io.crossstore import KIND, PICKED, CrossSessionStore
 from mesodask.io.target_store import UNDEFINED
 from mesodask.runs import driver
 from mesodask.runs import features as run_features
-from mesodask.runs.driver import AnyRun, Plan, Progress, Workers
+from mesodask.runs.driver import AnyRun, Plan, Progress
 from mesodask.settings import CrossSessionSettings
 
 if TYPE_CHECKING:
-    from distributed import Client
-
-    from mesodask.compute.runner import Task
+    from mesodask.compute.runner import AnyClient, Task
 
 NONE_PICKED = -1
 
@@ -103,9 +101,7 @@ class CrossSessionRun(AnyRun):
         return self.store.target(target).columns.values()["status"][session] != "skipped"
 
 
-def carry_out(
-    run: CrossSessionRun, client: "Client | Workers | None", *, rerun: bool, report: Progress
-) -> CrossSessionStore:
+def carry_out(run: CrossSessionRun, client: "AnyClient | None", *, rerun: bool, report: Progress) -> CrossSessionStore:
     """Prepare and compute one run, under its lock.
 
     Raises

@@ -23,13 +23,11 @@ from mesodask.curves.scores import Block, Scores, score_block
 from mesodask.io import stores
 from mesodask.io.runstore import RunStore
 from mesodask.runs import driver
-from mesodask.runs.driver import AnyRun, Progress, Workers, prepare
+from mesodask.runs.driver import AnyRun, Progress, prepare
 from mesodask.settings import NdcSettings
 
 if TYPE_CHECKING:
-    from distributed import Client
-
-    from mesodask.compute.runner import Task
+    from mesodask.compute.runner import AnyClient, Task
 
 __all__ = ["Run", "Share", "carry_out", "compute", "prepare"]
 
@@ -142,7 +140,7 @@ class Share(driver.Share):
         learn(null=True, n=n_batches, seconds=scores.null_seconds)
 
 
-def carry_out(run: Run, client: "Client | Workers | None", *, rerun: bool, report: Progress) -> RunStore:
+def carry_out(run: Run, client: "AnyClient | None", *, rerun: bool, report: Progress) -> RunStore:
     """Prepare and compute one run, under its lock."""
     with run.store.writing(), driver.leaving(run.store):
         prepare(run, rerun=rerun, report=report)
@@ -150,7 +148,7 @@ def carry_out(run: Run, client: "Client | Workers | None", *, rerun: bool, repor
     return run.store
 
 
-def compute(runs: Sequence[Run], client: "Client | Workers | None", report: Progress) -> None:
+def compute(runs: Sequence[Run], client: "AnyClient | None", report: Progress) -> None:
     """Compute what is missing of some runs, prepared and with the same decoder, as one plan on one cluster.
 
     Parameters and errors are those of :func:`mesodask.runs.driver.compute`.

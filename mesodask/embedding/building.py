@@ -45,9 +45,7 @@ from mesodask.io.session_content import Content, Rows, rows_across, write_rows
 from mesodask.io.shards import RowShards
 
 if TYPE_CHECKING:
-    from distributed import Client
-
-    from mesodask.compute.runner import Failure, Task
+    from mesodask.compute.runner import AnyClient, Failure, Task
 
 WHEEL_CHUNK = 1 << 16
 TASK_BYTES = 1 << 29  # of activity: one to some seconds of reading and compressing
@@ -93,7 +91,7 @@ def build_store(path: Path, content: Content, *, rerun: bool = False) -> None:
 def build_stores(
     requests: Sequence[Request],
     *,
-    client: "Client | Callable[[], Client] | None" = None,
+    client: "AnyClient | None" = None,
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, MesodaskError]:
     """Build session stores, each of which appears whole or not at all.
@@ -301,7 +299,7 @@ def _run_here(plan: _Plan) -> None:
             plan.landed(block.name, block.start)
 
 
-def _run_on(client: "Client | Callable[[], Client]", plan: _Plan) -> None:
+def _run_on(client: "AnyClient", plan: _Plan) -> None:
     from mesodask.compute import runner
 
     def task(block: _Block) -> "Task":

@@ -21,7 +21,7 @@ from mesodask.io import stores
 from mesodask.numerics.order import Order, rastermap_order
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mesodask.compute.runner import AnyClient
 
 Rows = Literal["all", "neurons"]
 Result = TypeVar("Result")
@@ -53,7 +53,7 @@ def rows_to_sort(rastermap: bool | str) -> Rows | None:
     raise SettingsError(f"rastermap: {rastermap!r}; expected True (all ROIs), 'neurons' or False (no order)")
 
 
-def write_order(path: Path, rows: Rows = "all", client: "Client | Callable[[], Client] | None" = None) -> None:
+def write_order(path: Path, rows: Rows = "all", client: "AnyClient | None" = None) -> None:
     """Compute the Rastermap order of a session store and write it into its ``/order`` group.
 
     Nothing happens if the order of these rows is there already; an order of other rows is replaced.
@@ -77,9 +77,7 @@ def write_order(path: Path, rows: Rows = "all", client: "Client | Callable[[], C
     write_orders([path], rows, client)
 
 
-def write_orders(
-    paths: Iterable[Path], rows: Rows = "all", client: "Client | Callable[[], Client] | None" = None
-) -> None:
+def write_orders(paths: Iterable[Path], rows: Rows = "all", client: "AnyClient | None" = None) -> None:
     """Compute the Rastermap orders of session stores that have none of these rows yet.
 
     Parameters

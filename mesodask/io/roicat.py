@@ -51,7 +51,7 @@ def roicat_folder(roicat_root: str | Path | None = None) -> Path:
         The folder is given and does not exist, or holds no folder ``ROICaT``.
     """
     if roicat_root is None:
-        return DEFAULT_ROOT.expanduser()
+        return expanded(DEFAULT_ROOT)
     root = expanded(roicat_root)
     if not root.is_dir():
         raise DataError("no such folder; roicat_root is the folder that holds the ROICaT tree", root)

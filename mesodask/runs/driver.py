@@ -29,15 +29,12 @@ from mesodask.settings import RunSettings
 if TYPE_CHECKING:
     from distributed import Client
 
-    from mesodask.compute.runner import Failure, Task
+    from mesodask.compute.runner import AnyClient, Failure, GiveClient, Task
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, what is done of it, and its total; of a plan, scores are counted."""
-
-Workers = Callable[[], "Client"]
-"""Gives the client to compute with; one that is not there yet is started then."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -208,7 +205,7 @@ def _attributes(run: AnyRun) -> dict[str, Any]:
 
 
 @contextmanager
-def workers(client: "Client | Workers | None") -> Iterator[Workers]:
+def workers(client: "AnyClient | None") -> Iterator["GiveClient"]:
     """Give a client when it is asked for: the user's own, or one of workers that are started on this machine then.
 
     Where several runs follow each other, whoever began them may give a callable in place of a client: it starts the
@@ -230,7 +227,7 @@ def workers(client: "Client | Workers | None") -> Iterator[Workers]:
         yield give
 
 
-def compute(shares: Sequence[Share], client: "Client | Workers | None", report: Progress) -> None:
+def compute(shares: Sequence[Share], client: "AnyClient | None", report: Progress) -> None:
     """Compute what is missing of some shares, as one plan on one cluster, and write it as it arrives.
 
     Parameters
@@ -308,7 +305,7 @@ class Plan:
             self._total[_stage(share)] += left
         self._done: Counter[str] = Counter()
 
-    def carry_out(self, give_client: Workers) -> None:
+    def carry_out(self, give_client: "GiveClient") -> None:
         """Run what is missing; tasks are enumerated share by share, as the workers need more."""
         for stage in self._total:
             self._tell(stage)

@@ -8,11 +8,11 @@ from mesodask import sessions, tracking
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, TrackingError
 from mesodask.io import alf_sessions, cache
 from mesodask.io.session_names import SessionInfo, in_date_order
-from mesodask.runs.driver import Progress, Workers
+from mesodask.runs.driver import Progress
 from mesodask.trial_masks import TrialMask
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from mesodask.compute.runner import AnyClient
 
 
 def chosen_sessions(eids: Sequence[str], one: Any) -> list[SessionInfo]:
@@ -50,7 +50,7 @@ def check_masks(trial_mask: TrialMask, one: Any, of_what: str) -> None:
 
 
 def embed_all(
-    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
+    eids: Sequence[str], one: Any, folder: Path, client: "AnyClient | None", report: Progress
 ) -> dict[str, Path]:
     """Build the session stores that are not there yet, and give all paths, in the order of (date, number).
 
@@ -73,7 +73,7 @@ def embed_all(
 
 
 def embed_each(
-    eids: Sequence[str], one: Any, folder: Path, client: "Client | Workers | None", report: Progress
+    eids: Sequence[str], one: Any, folder: Path, client: "AnyClient | None", report: Progress
 ) -> tuple[dict[str, Path], dict[str, MesodaskError]]:
     """Build session stores as :func:`embed_all`: paths of those that are there, and what is wrong with the others."""
     try:

@@ -162,9 +162,9 @@ def _checked(content: dict[str, Any], source: Source, folder: Path) -> Analysis:
 
 def _absolute(source: Source, key: tuple[str, str], folder: Path, place: Path) -> Path:
     try:
-        return folder / place.expanduser()
-    except RuntimeError as error:  # the home of a user that there is not
-        raise SettingsError(source.fault(key, f"{error}, found {str(place)!r}")) from None
+        return folder / expanded(place)
+    except SettingsError as error:
+        raise SettingsError(source.fault(key, str(error))) from None
 
 
 def at_places(analysis: Analysis, change: Callable[[str, str, Path], Path]) -> Analysis:

@@ -240,7 +240,7 @@ def _resolved(asked: Analysis, one: Any) -> _Work:
     place = Path(one.cache_dir).absolute() if one.mode == "local" else None
     known = DataSettings(
         one=data.one if given is None and data.one else place, cache_dir=folder,
-        roicat_root=data.roicat_root or roicat.DEFAULT_ROOT.expanduser(),
+        roicat_root=data.roicat_root or roicat.roicat_folder(),
         sessions=tuple(info.eid for info in infos), neurons_only=data.neurons_only, neurons=data.neurons,
     )  # fmt: skip
     analysis = asked.model_copy(update={"data": known, "mesodask_version": __version__})
