@@ -178,9 +178,14 @@ def _check_sources(files: alf.SessionFiles, path: Path, collection: str | None) 
     folder = files.info.path
     known: dict[str, dict] = attrs.get("sources", {})
     changed = [n for n, source in known.items() if (folder / n).exists() and sources.has_changed(folder / n, source)]
-    then = sorted({fov[1] for name in known if (fov := alf.FOV_COLLECTION.match(name.rsplit("/", 1)[0]))})
-    if changed or then != files.fov_names():
-        what = f"{changed[0]} has changed" if changed else f"the FOVs were {', '.join(then)}"
+    revised = [(n, now) for n in known if (now := files.default(n)) not in (n, None)]
+    then = alf.fovs_of(known)
+    if changed or revised or then != files.fov_names():
+        what = f"the FOVs were {', '.join(then)}"
+        if revised:
+            what = f"{revised[0][0]} was read, and {revised[0][1]} is its default revision now"
+        if changed:
+            what = f"{changed[0]} has changed"
         raise StoreError(f"{path}: built from other files than {folder} holds now ({what}); {REBUILD}")
     if not attrs["trials_collection"] and (there := behavior.collections_with_trials(files)):
         raise StoreError(

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from mesodask.simulate import SimulatedSubject
 
@@ -42,7 +42,7 @@ class Alyx:
 
     def answer(self, target: str) -> object:
         """Give what JSON holds, bytes of a file, or None if there is no such thing."""
-        path = urlsplit(target).path.rstrip("/")
+        path = unquote(urlsplit(target).path).rstrip("/")
         self.asked.append(path)
         if path in self._files:
             return self._files[path].read_bytes()
@@ -72,14 +72,16 @@ class Alyx:
 
     def _datasets(self, session: dict) -> Iterator[dict]:
         where = f"{session['lab']}/Subjects/{session['subject']}/{session['start_time'][:10]}/001"
-        for file in sorted((self._root / where).rglob("alf/**/*.*")):
+        files = [file for file in sorted((self._root / where).rglob("alf/**/*.*")) if file.is_file()]
+        newest = {_plain(file): file for file in sorted(files, key=_revision)}
+        for file in files:
             key = str(uuid.uuid3(uuid.NAMESPACE_URL, str(file.relative_to(self._root))))
             stem, ending = file.name.rsplit(".", 1)
             path = f"/{file.parent.relative_to(self._root).as_posix()}/{stem}.{key}.{ending}"
             self._files[path] = file
             yield {
                 "id": key, "data_url": f"http://{self.address}{path}", "file_size": file.stat().st_size, "hash": None,
-                "default_revision": "True", "qc": "NOT_SET",
+                "default_revision": str(newest[_plain(file)] == file), "qc": "NOT_SET",
             }  # fmt: skip
 
     @property
@@ -87,6 +89,14 @@ class Alyx:
         """Names of the files that were downloaded, with their folders, without the ids in them."""
         parts = [path.rsplit(".", 2) for path in self.asked if path in self._files]
         return [f"{stem.split('/Subjects/')[1]}.{ending}" for stem, _, ending in parts]
+
+
+def _revision(file: Path) -> str:
+    return file.parent.name if file.parent.name.startswith("#") else ""
+
+
+def _plain(file: Path) -> Path:
+    return file.parent.parent / file.name if _revision(file) else file
 
 
 @contextlib.contextmanager

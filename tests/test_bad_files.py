@@ -20,7 +20,8 @@ from mesodask import load_or_embed, simulate_subject, trial_features
 from mesodask import sessions as session_stores
 from mesodask.errors import DataError, StoreError
 from mesodask.io import sources, stores
-from mesodask.io.alf import read_npy, write_one_tables
+from mesodask.io.alf import write_one_tables
+from mesodask.io.npy import read_npy
 from mesodask.originals.sessions import original_cache
 from mesodask.simulate import SimulatedSubject
 from mesodask.tracking import all_neurons

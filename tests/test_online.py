@@ -94,6 +94,20 @@ def test_files_are_downloaded_once_by_the_driver_and_told(
     assert server.files_asked == asked
 
 
+def test_the_revision_that_the_server_calls_default_is_downloaded(
+    copy: SimulatedSubject, server: Alyx, online: Any
+) -> None:
+    server._root = copy.one_dir
+    original = copy.session_folder(copy.eids[0]) / "alf" / "FOV_00" / "mpci.times.npy"
+    (original.parent / "#2025-03-01#").mkdir()
+    times = np.load(original) + 1e-3
+    np.save(original.parent / "#2025-03-01#" / original.name, times)
+    opened = load_or_embed(copy.eids[0], one=online, rastermap=False)
+    np.testing.assert_array_equal(opened["frame_times"].values[0], times)
+    asked = [name for name in server.files_asked if "FOV_00/" in name and name.endswith("mpci.times.npy")]
+    assert asked == ["SP072/2025-01-13/001/alf/FOV_00/#2025-03-01#/mpci.times.npy"]
+
+
 def test_what_is_not_to_be_had_is_named(subject: SimulatedSubject, server: Alyx, online: Any) -> None:
     files = alf.SessionFiles(online, subject.eids[0])
     server._files.clear()  # listed, and gone

@@ -2,17 +2,20 @@
 
 import errno
 import shutil
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from iblutil.io import parquet
 
 from mesodask import load_or_embed, schema, simulate_subject
 from mesodask import sessions as session_stores
 from mesodask.embedding import building
-from mesodask.errors import SessionNotFoundError, SessionsFailedError, SettingsError, StoreError
+from mesodask.errors import DataError, SessionNotFoundError, SessionsFailedError, SettingsError, StoreError
 from mesodask.io import alf, alf_sessions
 from mesodask.io.alf import write_one_tables
 from mesodask.io.regions import describe_regions
@@ -232,6 +235,77 @@ def test_files_that_changed_since_are_told(copy: SimulatedSubject) -> None:
     write_one_tables(copy.one_dir)
     with pytest.raises(StoreError, match=r"the FOVs were FOV_00, FOV_01"):
         load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+
+
+def revised(file: Path, revision: str, change: Callable[[np.ndarray], np.ndarray] = np.copy) -> Path:
+    """Put a revision of an array beside it, changed."""
+    folder = file.parent / f"#{revision}#"
+    folder.mkdir(exist_ok=True)
+    np.save(folder / file.name, change(np.load(file)))
+    return folder / file.name
+
+
+def test_of_several_revisions_the_newest_is_read(copy: SimulatedSubject) -> None:
+    file = fov_file(copy, "mpciROIs.mpciROITypes.npy")
+    for number in range(1, 7):  # ids of datasets are in no order: many, so that not each is by chance the last one
+        revised(file, f"2025-03-0{number}", lambda types, n=number: np.where(np.arange(len(types)) < n, 1, 0))  # type: ignore[misc]
+    times = revised(fov_file(copy, "mpci.times.npy"), "2025-03-01", lambda times: times + 1e-3)
+    session = embed_again(copy)
+    first = session["fov_index"].values == 0
+    np.testing.assert_array_equal(session["is_neuron"].values[first], np.arange(first.sum()) < 6)
+    np.testing.assert_array_equal(session["frame_times"].values[0], np.load(times))
+    again = load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+    assert again.attrs["build_id"] == session.attrs["build_id"]
+
+
+@pytest.mark.parametrize("name", ["FOV_00/mpciROIs.mpciROITypes.npy", "task_00/_ibl_wheel.position.npy"])
+def test_a_store_of_an_older_revision_is_told(copy: SimulatedSubject, name: str) -> None:
+    """Its files are as they were; tracking would read the new ones."""
+    load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+    revised(copy.session_folder(copy.eids[0]) / "alf" / name, "2025-03-01")
+    write_one_tables(copy.one_dir)
+    folder, file = name.split("/")
+    with pytest.raises(
+        StoreError, match=rf"alf/{name} was read, and alf/{folder}/#2025-03-01#/{file} is its default.*rerun=True"
+    ):
+        load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+    embed_again(copy)
+    load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+
+
+def test_a_fov_of_which_all_lies_in_a_revision(copy: SimulatedSubject) -> None:
+    expected = load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False).load()
+    folder = fov_file(copy, "").parent / "FOV_01"
+    files = [file for file in folder.iterdir() if file.is_file()]
+    (folder / "#2025-03-01#").mkdir()
+    for file in files:
+        file.rename(folder / "#2025-03-01#" / file.name)
+    xr.testing.assert_equal(embed_again(copy).load(), expected)
+    load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+
+
+def test_two_revisions_that_are_both_the_default_are_told(copy: SimulatedSubject) -> None:
+    revised(fov_file(copy, "mpci.times.npy"), "2025-03-01")
+    write_one_tables(copy.one_dir)
+    datasets, about = parquet.load(copy.one_dir / "datasets.pqt")
+    assert (~datasets["default_revision"]).sum() == 1
+    parquet.save(copy.one_dir / "datasets.pqt", datasets.assign(default_revision=True), about)
+    with pytest.raises(DataError, match=r"2 revisions of this file the default: .*mpci.times.npy, .*FOV_00/mpci.times"):
+        load_or_embed(copy.eids[0], one=copy.one_dir, rastermap=False)
+
+
+def test_tables_of_another_source_are_not_overwritten(copy: SimulatedSubject) -> None:
+    tables = {name: copy.one_dir / name for name in ("sessions.pqt", "datasets.pqt")}
+    assert write_one_tables(copy.one_dir) == list(copy.eids)  # its own ones are
+    sessions = pd.read_parquet(tables["sessions.pqt"])
+    eids = [str(uuid.uuid4()), *sessions.index[1:]]
+    sessions.set_index(pd.Index(eids, name="id")).to_parquet(tables["sessions.pqt"])
+    before = {name: file.read_bytes() for name, file in tables.items()}
+    with pytest.raises(DataError, match=r"sessions.pqt: 1 of its 3 sessions have eids of another source.*move sess"):
+        write_one_tables(copy.one_dir)
+    assert {name: file.read_bytes() for name, file in tables.items()} == before
+    tables["sessions.pqt"].write_bytes(b"damaged")
+    assert write_one_tables(copy.one_dir) == list(copy.eids)
 
 
 def test_the_stores_are_enough_when_the_files_are_gone(copy: SimulatedSubject) -> None:

@@ -7,6 +7,7 @@ downloads what is missing), and reads the files itself, so that a file that is n
 import contextlib
 import re
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,9 +19,12 @@ import pandas as pd
 from mesodask.errors import DataError, SessionNotFoundError
 from mesodask.io import alf_sessions, downloads, sources
 from mesodask.io.folders import expanded, resolved
+from mesodask.io.npy import read_npy
 from mesodask.io.one_faults import TABLES, naming_tables, quiet_one
+from mesodask.io.whole_files import written_whole
 
 FOV_COLLECTION = re.compile(r"^alf/(FOV_\d+)$")
+REVISION = re.compile(r"#([^#/]+)#/")  # a folder within a collection
 EID_NAMESPACE = uuid.UUID("6f0b7b0e-6d1c-3c39-9a53-0b2f0f3d5b6c")
 DEFAULTS = "default_revision"  # column of the datasets
 
@@ -119,7 +123,9 @@ class SessionFiles:
                 table = one.list_datasets(key, details=True, default_revisions_only=True, query_type=where)
             if len(table):
                 table = table[table[DEFAULTS]]  # of what a server has answered ONE leaves the others in
-            self._datasets = {_without_revision(rel_path): rel_path for rel_path in table["rel_path"]}
+            self._datasets: dict[str, list[str]] = {}
+            for rel_path in table["rel_path"]:
+                self._datasets.setdefault(_without_revision(rel_path), []).append(rel_path)
         self._asked_for: dict[str, Path] = {}
 
     def fov_names(self) -> list[str]:
@@ -130,7 +136,7 @@ class SessionFiles:
         DataError
             The session has no ``alf/FOV_XX`` folder with files, or one on disk of which ONE knows no file.
         """
-        names = sorted(match[1] for folder in self.collections() if (match := FOV_COLLECTION.match(folder)))
+        names = fovs_of(self._datasets)
         for folder in sorted((self.info.path / "alf").glob("FOV_*")):
             # without it the rows of all later FOVs would be others
             if FOV_COLLECTION.match(f"alf/{folder.name}") and folder.name not in names:
@@ -165,6 +171,28 @@ class SessionFiles:
             raise DataError("is a folder; expected a file, or nothing here", self.info.path / collection / name)
         return is_listed
 
+    def default(self, rel_path: str) -> str | None:
+        """Give the path, within the session, of a file's default revision; None if the session has no such file.
+
+        Parameters
+        ----------
+        rel_path : str
+            Path of the file within the session, of any revision or none.
+
+        Raises
+        ------
+        DataError
+            ONE calls several of its revisions the default.
+        """
+        listed = self._datasets.get(_without_revision(rel_path), [None])
+        if len(listed) > 1:
+            raise DataError(
+                f"ONE calls {len(listed)} revisions of this file the default: {', '.join(sorted(map(str, listed)))}; "
+                "expected one. Index the folder again with mesodask.io.alf.write_one_tables, which takes the newest",
+                self.info.path / _without_revision(rel_path),
+            )
+        return listed[0]
+
     def path(self, collection: str, name: str) -> Path:
         """Give the file's path; an online ONE downloads it first if it is not on disk.
 
@@ -173,7 +201,7 @@ class SessionFiles:
         DataError
             The session has no such file, or ONE lists it and it is not to be had.
         """
-        relative = self._datasets.get(f"{collection}/{name}")
+        relative = self.default(f"{collection}/{name}")
         if relative is None:
             raise DataError("file is missing from the session", self.info.path / collection / name)
         path = self.info.path / relative
@@ -199,7 +227,7 @@ class SessionFiles:
         """
         if self._one.offline:  # what is missing is said when it is read
             return
-        listed = dict.fromkeys(self._datasets.get(f"{collection}/{name}") for collection, name in wanted)
+        listed = dict.fromkeys(self.default(f"{collection}/{name}") for collection, name in wanted)
         missing = [relative for relative in listed if relative and not (self.info.path / relative).exists()]
         with downloads.counted(len(missing)) as one_more:
             for relative in missing:
@@ -249,41 +277,27 @@ class SessionFiles:
         return read_npy(self.path(collection, name), ndim=ndim, kind=kind)
 
 
+def fovs_of(rel_paths: Iterable[str]) -> list[str]:
+    """List the fields of view that files belong to, sorted.
+
+    Examples
+    --------
+    >>> fovs_of(["alf/FOV_01/mpci.times.npy", "alf/FOV_00/#2025-03-01#/mpci.times.npy", "alf/task_00/wheel.npy"])
+    ['FOV_00', 'FOV_01']
+    """
+    folders = {_without_revision(rel_path).rpartition("/")[0] for rel_path in rel_paths}
+    return sorted(match[1] for folder in folders if (match := FOV_COLLECTION.match(folder)))
+
+
 def _without_revision(rel_path: str) -> str:
-    return re.sub(r"#[^#/]+#/", "", rel_path)
-
-
-def read_npy(path: Path, *, ndim: int | tuple[int, ...], kind: str) -> np.ndarray:
-    """Open an ``.npy`` file as a read-only memory map, checked (see :meth:`SessionFiles.array`)."""
-    try:
-        # np.load would also open archives and pickles of this name
-        array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # NumPy raises many kinds on a damaged header
-        raise DataError(
-            f"cannot be read as an .npy array ({error}); expected a whole file of numbers: copy it again", path
-        ) from error
-    whole = array.offset + array.nbytes
-    if path.stat().st_size != whole:
-        raise DataError(
-            f"{path.stat().st_size} bytes; expected {whole} for an array of shape {array.shape} and dtype "
-            f"{array.dtype}: copy the file again",
-            path,
-        )
-    allowed = (ndim,) if isinstance(ndim, int) else ndim
-    if array.ndim not in allowed:
-        raise DataError(f"array of shape {array.shape}; expected {' or '.join(map(str, allowed))} dimensions", path)
-    if array.dtype.kind not in kind:
-        names = {"f": "floating", "i": "integer", "u": "unsigned", "b": "boolean"}
-        expected = " or ".join(names[k] for k in kind)
-        raise DataError(f"dtype {array.dtype}; expected {expected} numbers", path)
-    return array
+    return REVISION.sub("", rel_path)
 
 
 def write_one_tables(folder: str | Path) -> list[str]:
     """Index a folder of ALF sessions, so that ONE finds them without a network.
 
     Every session gets the eid ``uuid3(namespace, "lab/subject/date/number")``, so that ids are the same each time and
-    on each machine.
+    on each machine. Of a file with revisions (folders ``#2025-03-01#``) the newest is the default, by name.
 
     Parameters
     ----------
@@ -300,38 +314,74 @@ def write_one_tables(folder: str | Path) -> list[str]:
     SessionNotFoundError
         There is no session in the folder.
     DataError
-        A file in it has a name that ONE does not read, or cannot be looked at.
+        A file in it has a name that ONE does not read, or cannot be looked at; or there are tables already by which
+        sessions have other eids, such as those of a server.
     """
     from iblutil.io import parquet
-    from one.alf.cache import make_parquet_db
 
     root = resolved(folder)
     if not root.is_dir() or next(root.glob("*/Subjects/*/*-*-*/*/alf"), None) is None:
         raise SessionNotFoundError(f"{root}: no <lab>/Subjects/<subject>/<date>/<number>/alf in this folder")
+    sessions, datasets, about = _indexed(root)
+    names = _names(sessions)
+    eids = names.map(_own_eid)
+    _check_own(root)
+    sessions.index = pd.Index(eids.to_numpy(dtype=object), name="id")
+    owner = datasets.index.get_level_values("eid").map(eids.to_dict())
+    ids = [str(uuid.uuid3(EID_NAMESPACE, f"{e}/{r}")) for e, r in zip(owner, datasets["rel_path"], strict=True)]
+    datasets.index = pd.MultiIndex.from_arrays([owner.to_numpy(dtype=object), ids], names=["eid", "id"])
+    # without a hash ONE does not read every file to compare it
+    datasets["hash"] = None
+    plain = datasets["rel_path"].map(_without_revision).to_numpy()
+    revision = datasets["rel_path"].str.extract(REVISION, expand=False).fillna("")
+    datasets[DEFAULTS] = revision == revision.groupby([owner, plain]).transform("max")
+    for name, table in zip(TABLES, (sessions, datasets), strict=True):
+        with written_whole(root / name) as file:
+            parquet.save(file, table.sort_index(), about)
+    return list(eids[names.sort_values().index])
+
+
+def _indexed(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Let ONE look at the files; give its tables of sessions and datasets, with ids by chance, and what it notes."""
+    from iblutil.io import parquet
+    from one.alf.cache import make_parquet_db
+
     try:
-        paths = make_parquet_db(root)
+        with tempfile.TemporaryDirectory() as aside:
+            (sessions, about), (datasets, _) = (parquet.load(path) for path in make_parquet_db(root, out_dir=aside))
     except Exception as error:  # of names that are not ALF's, and of what cannot be looked at
-        sessions = root.glob("*/Subjects/*/*-*-*/*")
-        empty = [str(path) for path in sessions if not any(file.is_file() for file in path.glob("alf/**/*"))]
+        folders = root.glob("*/Subjects/*/*-*-*/*")
+        empty = [str(path) for path in folders if not any(file.is_file() for file in path.glob("alf/**/*"))]
         raise DataError(
             f"the sessions in it cannot be indexed ({type(error).__name__}: {error}); mend or remove what this names"
             + (f", or the sessions without a file in alf: {', '.join(empty)}" if empty else ""),
             root,
         ) from error
-    (sessions, about), (datasets, _) = (parquet.load(path) for path in paths)
-    names = (
-        sessions[["lab", "subject", "date", "number"]]
-        .astype(str)
-        .apply(lambda row: "/".join([row["lab"], row["subject"], row["date"], row["number"].zfill(3)]), axis=1)
-    )
-    eids = names.map(lambda name: str(uuid.uuid3(EID_NAMESPACE, name)))
-    sessions.index = pd.Index(eids.to_numpy(dtype=object), name="id")
-    owner = datasets.index.get_level_values("eid").map(eids)
-    ids = [str(uuid.uuid3(EID_NAMESPACE, f"{e}/{r}")) for e, r in zip(owner, datasets["rel_path"], strict=True)]
-    datasets.index = pd.MultiIndex.from_arrays([owner.to_numpy(dtype=object), ids], names=["eid", "id"])
-    # without a hash ONE does not read every file to compare it, and these are the default revisions
-    datasets["hash"] = None
-    datasets["default_revision"] = True
-    for path, table in zip(paths, (sessions, datasets), strict=True):
-        parquet.save(path, table.sort_index(), about)
-    return list(eids[names.sort_values().index])
+    return sessions, datasets, about
+
+
+def _names(sessions: pd.DataFrame) -> pd.Series:
+    """Name sessions lab/subject/date/number."""
+    parts = sessions[["lab", "subject", "date", "number"]].astype(str)
+    return parts.apply(lambda row: "/".join([*row.iloc[:3], row["number"].zfill(3)]), axis=1)
+
+
+def _own_eid(name: str) -> str:
+    return str(uuid.uuid3(EID_NAMESPACE, name))
+
+
+def _check_own(root: Path) -> None:
+    """Raise :class:`DataError` if tables that are there give sessions other eids: stores and runs are named by them."""
+    file = root / "sessions.pqt"
+    try:
+        known = pd.read_parquet(file)
+        foreign = int((_names(known).map(_own_eid) != known.index.astype(str)).sum())
+    except Exception:  # there are none, or they are damaged, and new ones are asked for because of that
+        return
+    if foreign:
+        raise DataError(
+            f"{foreign} of its {len(known)} sessions have eids of another source, such as a server, by which stores "
+            "and runs are named; new tables would give them others. Keep these tables; or, where nothing is named by "
+            f"them, move {' and '.join(TABLES)} away and call again",
+            file,
+        )

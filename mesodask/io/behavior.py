@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mesodask.errors import DataError
-from mesodask.io.alf import SessionFiles, read_npy
+from mesodask.io.alf import SessionFiles
+from mesodask.io.npy import read_npy
 
 logger = logging.getLogger(__name__)
 
