@@ -20,7 +20,7 @@ from mesodask import schema, selection, sessions
 from mesodask.checked import short_hash
 from mesodask.errors import MesodaskError, SessionsFailedError, SettingsError, StoreError, TasksFailedError
 from mesodask.event_windows import WINDOWS
-from mesodask.io import alf, cache, locked, stores
+from mesodask.io import alf, cache, locked, partials, stores
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import Sampling
 from mesodask.runs.driver import Progress, silent, workers
@@ -124,7 +124,7 @@ def sparseness(
         for eid, session in opened.items()
     ]
     for job in jobs:
-        stores.remove_partial(job.path.parent, job.path.name)
+        partials.remove_partial(job.path.parent, job.path.name)
     missing = [job for job in jobs if rerun or not job.is_stored()]
     if missing:
         errors |= _compute(missing, client, report)
@@ -236,7 +236,7 @@ class _Job:
             with contextlib.suppress(StoreError):
                 if not self.rerun and self._is_whole():  # of another process, which may be reading it by now
                     return
-            with stores.building(self.path) as temporary:
+            with partials.building(self.path) as temporary:
                 stores.write_group(temporary, "", dataset)
                 stores.seal(temporary)
 

@@ -18,7 +18,7 @@ from mesodask.embedding import raster_order
 from mesodask.embedding.building import Request, build_stores
 from mesodask.embedding.from_alf import Signal, read_session
 from mesodask.errors import DataError, MesodaskError, SessionsFailedError, StoreError
-from mesodask.io import alf, behavior, cache, sources, stores
+from mesodask.io import alf, behavior, cache, partials, sources, stores
 from mesodask.numerics.windows import FrameClock
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def load_or_embed(
     errors = build_stores(requests, client=client, report=report)
 
     def check(given: str) -> None:
-        stores.remove_partial(paths[given].parent, paths[given].name)
+        partials.remove_partial(paths[given].parent, paths[given].name)
         _check_sources(files[given], paths[given], collection)
 
     _of_each(files, check, errors)

@@ -20,7 +20,7 @@ from mesodask.compute import runner
 from mesodask.curves import engine
 from mesodask.curves.plan import Piece
 from mesodask.curves.scores import Block, Scores, score_block
-from mesodask.io import stores
+from mesodask.io import partials
 from mesodask.io.runstore import RunStore
 from mesodask.settings import NdcSettings
 
@@ -88,7 +88,7 @@ def killed_build(store: Path) -> Path:
     """What a process that was killed has left of a store."""
     killed = subprocess.Popen(["true"])
     killed.wait()
-    partial = stores.partial_of(store)
+    partial = partials.partial_of(store)
     partial = partial.with_name(partial.name.replace(f"-{os.getpid()}-", f"-{killed.pid}-"))
     partial.mkdir(parents=True)
     return partial

@@ -26,7 +26,7 @@ from mesodask.compute.cluster import local_client, scheduler_file
 from mesodask.compute.runner import Task
 from mesodask.embedding import building, from_alf
 from mesodask.errors import DataError, MesodaskError, SessionNotFoundError, SessionsFailedError, StoreError
-from mesodask.io import alf, cache, shards, stores
+from mesodask.io import alf, cache, partials, shards, stores
 from mesodask.io.lock import Lock
 from mesodask.io.session_content import Content, FileRows, rows_across
 from mesodask.io.shards import RowShards
@@ -470,7 +470,7 @@ def test_what_a_dead_process_left_is_removed(small: SimulatedSubject, tmp_path: 
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     path = cache.session_store(tmp_path, small.eids[0])
-    ours = stores.partial_of(path).name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
+    ours = partials.partial_of(path).name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
     elsewhere = ours.replace(socket.gethostname(), "another-host")
     for rerun, builds in ((False, True), (False, False), (True, True)):
         for name in (ours, elsewhere):

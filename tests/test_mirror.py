@@ -39,7 +39,7 @@ from roicat_server import (
 from mesodask import simulate_subject, track_neurons
 from mesodask.cli import main
 from mesodask.errors import AccessError, SessionNotFoundError, SettingsError, StoreError
-from mesodask.io import mirror, stores, web
+from mesodask.io import mirror, partials, web
 from mesodask.io.mirror import MirrorSummary, mirror_cluster_uids
 from mesodask.io.roicat import CLUSTER_FILE, read_uids
 from mesodask.io.web_addresses import Place, child_names
@@ -687,7 +687,7 @@ def test_a_kill_leaves_whole_files_only(
     # what a kill in the middle of writing would have left
     folder = (to / "ROICaT/SP072" / VICTIM).parent
     folder.mkdir(exist_ok=True)
-    ours = stores.partial_of(folder / CLUSTER_FILE)
+    ours = partials.partial_of(folder / CLUSTER_FILE)
     ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{running.pid}-")).write_text("half")
     site.faults.clear()
     summary = copy(site, to)

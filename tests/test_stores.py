@@ -15,7 +15,7 @@ from runs import missing_scores
 
 from mesodask import schema
 from mesodask.errors import StoreError
-from mesodask.io import stores
+from mesodask.io import partials, stores
 from mesodask.io.runstore import RESAMPLE_CHUNK, RunStore
 
 TRACKED = schema.conform(
@@ -58,13 +58,13 @@ def test_every_array_has_a_checksum_and_writes_empty_chunks(tmp_path: Path) -> N
 
 def test_building_replaces_in_one_step_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
-    with stores.building(path) as temporary:
+    with partials.building(path) as temporary:
         (temporary / "first").touch()
         assert not path.exists()
-    with pytest.raises(ZeroDivisionError), stores.building(path) as temporary:
+    with pytest.raises(ZeroDivisionError), partials.building(path) as temporary:
         (temporary / str(1 / 0)).touch()
     assert [p.name for p in path.iterdir()] == ["first"]
-    with stores.building(path) as temporary:
+    with partials.building(path) as temporary:
         (temporary / "third").touch()
     assert [p.name for p in path.iterdir()] == ["third"]
     assert list(tmp_path.iterdir()) == [path]
@@ -73,7 +73,7 @@ def test_building_replaces_in_one_step_or_not_at_all(tmp_path: Path) -> None:
 def test_orphans_of_killed_builds_are_swept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    alive = stores.partial_of(tmp_path / "a.zarr").name
+    alive = partials.partial_of(tmp_path / "a.zarr").name
     orphan = alive.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
     machine = alive.removeprefix(f".a.zarr.{socket.gethostname()}-").split("-")[0]
     kept = {
@@ -88,13 +88,13 @@ def test_orphans_of_killed_builds_are_swept(tmp_path: Path) -> None:
     long_ago = time.time() - 3 * 86400
     os.utime(tmp_path / old, (long_ago, long_ago))
     os.utime(tmp_path / alive, (long_ago, long_ago))
-    stores.remove_partial(tmp_path, "a.zarr")
+    partials.remove_partial(tmp_path, "a.zarr")
     assert {p.name for p in tmp_path.iterdir()} == set(kept.values())
 
 
 def test_a_store_that_another_process_finished_first_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
-    with stores.building(path, replace=False) as ours:
+    with partials.building(path, replace=False) as ours:
         (ours / "ours").touch()
         path.mkdir()
         (path / "theirs").touch()

@@ -38,7 +38,7 @@ import xarray as xr
 from mesodask import schema
 from mesodask.compute.progress import note_progress
 from mesodask.errors import LockedError, MesodaskError, TasksFailedError
-from mesodask.io import cache, stores
+from mesodask.io import cache, partials, stores
 from mesodask.io.folders import naming_file
 from mesodask.io.lock import Lock
 from mesodask.io.session_content import Content, Rows, rows_across, write_rows
@@ -251,9 +251,9 @@ class _Plan:
 
 def _begin(request: Request, lock: Lock, scope: contextlib.ExitStack) -> _Site:
     """Write everything but the activity; `scope` is handed on to the site."""
-    stores.remove_partial(request.path.parent, request.path.name, locked=True)
+    partials.remove_partial(request.path.parent, request.path.name, locked=True)
     content = request.read()
-    temporary = scope.enter_context(stores.building(request.path))
+    temporary = scope.enter_context(partials.building(request.path))
     n_frames = content.described.sizes["time"]
     array = _write_frame(temporary.absolute(), content, n_frames)  # workers may stand in another folder
     n_rois = array.shape[0]

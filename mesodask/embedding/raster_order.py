@@ -17,7 +17,7 @@ import xarray as xr
 
 from mesodask import schema
 from mesodask.errors import SettingsError, StoreError, TasksFailedError
-from mesodask.io import stores
+from mesodask.io import partials, stores
 from mesodask.numerics.order import Order, rastermap_order
 
 if TYPE_CHECKING:
@@ -250,9 +250,9 @@ def _build(path: Path) -> str:
 
 def _put(path: Path, order: Order, rows: Rows, build: str) -> None:
     """Write an order beside the store, and give it its place."""
-    stores.remove_partial(path.parent, path.name)
+    partials.remove_partial(path.parent, path.name)
     attributes = {"rows": rows, "reason": order.reason, "parameters": order.parameters, "build_id": build}
-    temporary = stores.partial_of(path)
+    temporary = partials.partial_of(path)
     try:
         stores.write_group(temporary, GROUP, schema.conform({"isort": order.isort}, schema.ORDER, attributes))
         stores.seal(temporary, GROUP)

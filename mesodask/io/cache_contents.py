@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mesodask.errors import SettingsError, StoreError
-from mesodask.io import cache, stores
+from mesodask.io import cache, partials, stores
 from mesodask.io.folders import expanded
 from mesodask.io.lock import Lock
 
@@ -224,7 +224,7 @@ def remove(folder: Path, path: Path) -> list[Path]:
 
 def _remove_whole(path: Path) -> None:
     if path.is_dir():
-        aside = stores.partial_of(path)
+        aside = partials.partial_of(path)
         path.rename(aside)
         shutil.rmtree(aside)
     else:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from mesodask.io import cache, stores
+from mesodask.io import cache, partials
 from mesodask.io.folders import naming_file
 from mesodask.io.lock import Lock
 
@@ -30,6 +30,6 @@ def alone(path: Path) -> Iterator[None]:
         naming_file(path, "it is not stored"),
         Lock(cache.build_lock(path), f"the store {path.name}", wait=math.inf) as lock,
     ):
-        stores.remove_partial(path.parent, path.name, locked=True)
+        partials.remove_partial(path.parent, path.name, locked=True)
         yield
         lock.check()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mesodask.errors import SessionNotFoundError, SettingsError, StoreError
-from mesodask.io import stores, web
+from mesodask.io import partials, web
 from mesodask.io.folders import expanded, resolved
 from mesodask.io.mirror_threads import work_off
 from mesodask.io.roicat import CLUSTER_FILE, TREE
@@ -281,7 +281,7 @@ class _Copier:
     def _copy(self, reader: web.Reader, names: Names) -> _Outcome:
         target = self.folder.joinpath(*names, CLUSTER_FILE)
         self._check_inside(target.parent)
-        stores.remove_partial(target.parent, CLUSTER_FILE)
+        partials.remove_partial(target.parent, CLUSTER_FILE)
         place = self._place(names)
         if not self._refresh and _is_current(target, reader, place):
             return _Outcome(names, "kept")
@@ -327,7 +327,7 @@ def _is_current(target: Path, reader: web.Reader, place: Place) -> bool:
 def _write(target: Path, reply: web.Reply) -> None:
     """Write a file in one step: under a temporary name beside it, then renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = stores.partial_of(target)
+    temporary = partials.partial_of(target)
     try:
         temporary.write_bytes(reply.body)
         if reply.modified is not None:  # the server's clock may be ahead of ours; compare its times to its own

@@ -19,9 +19,9 @@ import xarray as xr
 import zarr
 
 from mesodask.errors import StoreError
-from mesodask.io import cache, run_html, stores
+from mesodask.io import cache, partials, run_html, stores
 from mesodask.io.lock import Lock
-from mesodask.io.session_columns import SessionColumns, naming_damage
+from mesodask.io.session_columns import CALL_AGAIN, SessionColumns, naming_damage
 from mesodask.io.target_store import building_group
 from mesodask.schema import FEATURES, SCHEMA_VERSION, TRACKED, validate
 
@@ -111,8 +111,8 @@ class RunBase(Generic[T]):
 
     def _sweep(self) -> None:
         """Remove what a killed driver has left half written."""
-        stores.remove_partial(self.path.parent, self.path.name, locked=True)
-        for partial in self.path.rglob(f"*{stores.PARTIAL}"):
+        partials.remove_partial(self.path.parent, self.path.name, locked=True)
+        for partial in self.path.rglob(f"*{partials.PARTIAL}"):
             partial.unlink(missing_ok=True)
 
     def _before_writing(self) -> None:
@@ -171,7 +171,7 @@ class RunBase(Generic[T]):
         self._before_writing()
         validate(tracked, TRACKED, "tracked neurons")
         if not self.path.exists():
-            with stores.building(self.path, replace=False) as temporary:
+            with partials.building(self.path, replace=False) as temporary:
                 stores.write_group(temporary, "", _root())
                 stores.write_group(temporary, "tracked", tracked)
             return
@@ -204,11 +204,11 @@ class RunBase(Generic[T]):
     @property
     def attrs(self) -> dict[str, Any]:
         """What was run: settings, subject, versions."""
-        return stores.attributes(self.path)
+        return stores.attributes(self.path, remedy=CALL_AGAIN)
 
     def tracked(self) -> xr.Dataset:
         """Read the tracked neurons (:data:`mesodask.schema.TRACKED`)."""
-        with naming_damage(self.path / "tracked", "call the same analysis again, which writes it anew"):
+        with naming_damage(self.path / "tracked", CALL_AGAIN):
             return validate(self._read_whole("tracked"), TRACKED, f"{self.path}/tracked")
 
     def targets(self) -> list[str]:
@@ -253,7 +253,7 @@ class RunBase(Generic[T]):
             There are none, or they are damaged.
         """
         group = f"features/{target}/{eid}"
-        with stores.reading(self.path, group):
+        with stores.reading(self.path, group, remedy=CALL_AGAIN):
             return open_features(self.path, target, eid).load()
 
     def feature_attributes(self, target: str, eid: str) -> dict[str, Any]:
@@ -283,13 +283,13 @@ class RunBase(Generic[T]):
 
     def _read_whole(self, group: str) -> xr.Dataset:
         """Read every chunk of a group; one that is damaged raises, and so does one that is not there."""
-        stores.check_chunks(self.path / group)
-        return stores.open_group(self.path, group).load()
+        stores.check_chunks(self.path / group, CALL_AGAIN)
+        return stores.open_group(self.path, group, remedy=CALL_AGAIN).load()
 
 
 def open_features(path: Path, target: str, eid: str) -> xr.Dataset:
     """Open the features of a session and target of a run, of whatever kind (:data:`mesodask.schema.FEATURES`)."""
-    return stores.open_group(path, f"features/{target}/{eid}", FEATURES)
+    return stores.open_group(path, f"features/{target}/{eid}", FEATURES, remedy=CALL_AGAIN)
 
 
 def content_hash(features: xr.Dataset) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 from numcodecs.zstd import Zstd
 
 from mesodask.errors import StoreError
-from mesodask.io import stores
+from mesodask.io import partials, stores
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class ScoreArray:
 
 def _write_atomically(file: Path, content: bytes) -> None:
     """Write a file under another name and rename it, so that a kill leaves the old or the new one."""
-    temporary = file.parent / f"{file.name}.{secrets.token_hex(4)}{stores.PARTIAL}"
+    temporary = file.parent / f"{file.name}.{secrets.token_hex(4)}{partials.PARTIAL}"
     try:
         try:
             descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)

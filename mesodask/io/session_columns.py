@@ -18,6 +18,8 @@ from mesodask.schema import RUN_TARGET
 logger = logging.getLogger(__name__)
 
 NO_DAMAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+CALL_AGAIN = "call the same analysis again, which writes it anew"  # what is known from the call
+COMPUTE_ANEW = "compute the target anew with rerun=True"
 COLUMNS_WHOLE = "session_values_whole"  # attribute of groups in which every chunk of these is there from the beginning
 ONE_VALUE_A_SESSION = ("n_trials", "performance", "status", "reason")
 
@@ -73,15 +75,15 @@ class SessionColumns:
 
     def _read(self, name: str) -> np.ndarray:
         if self._whole:
-            stores.check_chunks(self._group / name)  # a lost one would read 0
-        return read_column(self._group, name)
+            stores.check_chunks(self._group / name, CALL_AGAIN)  # a lost one would read 0
+        return read_column(self._group, name, CALL_AGAIN)
 
 
 def session_names(run: Path, target: str, mend: bool) -> list[str]:
     """Read the eids of a target; lost ones are taken from the run's neurons, and written again, if `mend` is set."""
     try:
-        stores.check_chunks(run / target / "session")  # a lost one would read as empty names
-        return read_column(run / target, "session").tolist()
+        stores.check_chunks(run / target / "session", CALL_AGAIN)  # a lost one would read as empty names
+        return read_column(run / target, "session", CALL_AGAIN).tolist()
     except StoreError as error:
         if not mend:
             raise
@@ -91,9 +93,9 @@ def session_names(run: Path, target: str, mend: bool) -> list[str]:
         return eids.tolist()
 
 
-def read_column(group: Path, name: str) -> np.ndarray:
+def read_column(group: Path, name: str, remedy: str = COMPUTE_ANEW) -> np.ndarray:
     """Read one of a target's small arrays; texts as objects, since xarray 2025.6 cannot compare NumPy's StringDType."""
-    with naming_damage(group / name):
+    with naming_damage(group / name, remedy):
         values = np.asarray(zarr.open_array(str(group / name), mode="r")[:])
     return values.astype(object) if values.dtype.kind == "T" else values
 
@@ -104,7 +106,9 @@ def write_column(group: Path, name: str, values: np.ndarray) -> None:
     with zarr.config.set({"array.write_empty_chunks": True}):  # Zarr does not note it in the array
         try:
             zarr.open_array(str(group / name), mode="r+")[:] = values
-        except Exception:  # damage raises many kinds, of metadata and of what stands where a chunk should
+        except Exception as error:  # damage raises many kinds, of metadata and of what stands where a chunk should
+            if _is_no_damage(error):
+                raise
             _remove(group / name)
             array = stores.create_array(
                 zarr.open_group(str(group), mode="r+"), name, dims=variable.dims, shape=values.shape,
@@ -121,13 +125,18 @@ def _remove(array: Path) -> None:
 
 
 @contextlib.contextmanager
-def naming_damage(where: Path, remedy: str = "compute the target anew with rerun=True") -> Iterator[None]:
+def naming_damage(where: Path, remedy: str = COMPUTE_ANEW) -> Iterator[None]:
     """Say of what cannot be read, which raises many kinds, where it is and what to do."""
     try:
         yield
     except (MesodaskError, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_DAMAGE:
+        if _is_no_damage(error):
             raise
         raise StoreError(f"{where}: cannot be read ({error!r}); {remedy}") from error
+
+
+def _is_no_damage(error: Exception) -> bool:
+    """Tell whether it is the disk or a permission that fails, and what stands there may be whole."""
+    return isinstance(error, OSError) and error.errno in NO_DAMAGE

@@ -10,10 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import shutil
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,61 +23,14 @@ from zarr.codecs import ZstdCodec
 
 from mesodask.errors import MesodaskError, StoreError
 from mesodask.io.chunks import ENDINGS, are_as_noted, missing_chunks, note_endings
-from mesodask.io.processes import process_is_gone, this_machine
+from mesodask.io.partials import partial_of
 from mesodask.io.shards import LazyRows, RowShards
 from mesodask.schema import Schema, validate
 
 ZSTD_LEVEL = 3
-PARTIAL = ".partial"
-ABANDONED_AFTER = 2 * 86400.0  # s, where the process that builds something cannot be seen
 SEAL = "seal"  # attribute of a sealed group
+REBUILD = "rebuild it with rerun=True"  # what to do with a damaged store, unless who reads it knows better
 Chunks = Mapping[str, int]
-
-
-@contextlib.contextmanager
-def building(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Give a temporary folder to build a store in; it gets the store's name when all went well.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where the store shall be.
-    replace : bool
-        Whether a store that is there at the end is replaced, by two renames between which there is none, or kept and
-        the new one thrown away.
-
-    Yields
-    ------
-    pathlib.Path
-        A new folder beside it, ``.<name>.<host>-<machine>-<pid>-<token>.partial``; it is removed if the block raises.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = partial_of(path)
-    temporary.mkdir()
-    try:
-        yield temporary
-        old = None
-        if path.exists() and not replace:
-            return
-        if path.exists():
-            old = temporary.with_suffix(".old" + PARTIAL)
-            path.rename(old)
-        temporary.rename(path)
-        if old is not None:
-            shutil.rmtree(old)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def partial_of(path: Path) -> Path:
-    """Name something beside a store or file for what is half built or half removed; it tells whose it is."""
-    return path.parent / f".{path.name}.{_here()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
-
-
-def _here() -> str:
-    """Name the machine, as the part of a partial's name that tells whether its process can be seen from here."""
-    machine = hashlib.blake2b(this_machine().encode(), digest_size=4).hexdigest()
-    return f"{socket.gethostname()}-{machine}"
 
 
 def create_array(
@@ -185,7 +135,7 @@ def has_group(path: Path, group: str) -> bool:
     return (path / group / "zarr.json").is_file()
 
 
-def open_group(path: Path, group: str = "", schema: Schema | None = None) -> xr.Dataset:
+def open_group(path: Path, group: str = "", schema: Schema | None = None, *, remedy: str = REBUILD) -> xr.Dataset:
     """Open a group lazily; nothing but metadata and coordinates is read.
 
     Parameters
@@ -196,6 +146,8 @@ def open_group(path: Path, group: str = "", schema: Schema | None = None) -> xr.
         Name of the group; "" for the root.
     schema : mapping of str to Variable, optional
         What it must hold.
+    remedy : str
+        What to do if it is damaged, as the error says it.
 
     Raises
     ------
@@ -211,7 +163,7 @@ def open_group(path: Path, group: str = "", schema: Schema | None = None) -> xr.
             path, engine="zarr", group=group or None, consolidated=False, chunks=None, decode_times=False, cache=False
         )
     except Exception as error:  # damaged metadata raises many kinds
-        raise StoreError(f"{where}: cannot be opened ({error}); rebuild it with rerun=True") from error
+        raise StoreError(f"{where}: cannot be opened ({error}); {remedy}") from error
     dataset.attrs.pop(SEAL, None)
     for variable in dataset.variables.values():
         variable.attrs.pop(ENDINGS, None)
@@ -229,7 +181,7 @@ def _read_by_rows(dataset: xr.Dataset, group: Path) -> xr.Dataset:
 
 
 @contextlib.contextmanager
-def reading(path: Path, *names: str) -> Iterator[None]:
+def reading(path: Path, *names: str, remedy: str = REBUILD) -> Iterator[None]:
     """Turn whatever reading the values of a damaged store raises into a :class:`StoreError`.
 
     Zarr reads a chunk that was lost after the store was opened as the fill value: so these are looked for, too.
@@ -240,6 +192,8 @@ def reading(path: Path, *names: str) -> Iterator[None]:
         The store.
     *names : str
         Arrays and groups of it that are read within the block.
+    remedy : str
+        What to do if it is damaged, as the error says it.
 
     Raises
     ------
@@ -252,9 +206,7 @@ def reading(path: Path, *names: str) -> Iterator[None]:
         raise
     except Exception as error:  # codecs, files and JSON raise many kinds
         what = f"{type(error).__name__}: {error}"
-        raise StoreError(
-            f"{path}: {' or '.join(names)} cannot be read ({what}); rebuild the store with rerun=True"
-        ) from error
+        raise StoreError(f"{path}: {' or '.join(names)} cannot be read ({what}); {remedy}") from error
     for name in names:
         check_chunks(path / name)
 
@@ -288,15 +240,15 @@ def check_seal(path: Path, group: str = "") -> None:
     """Raise :class:`StoreError` if the metadata of a group is not that which was sealed (see :func:`seal`)."""
     sealed = attributes(path, group).get(SEAL)
     if not isinstance(sealed, dict):
-        raise StoreError(f"{path / group}: was never finished, or its metadata is damaged; rebuild it with rerun=True")
+        raise StoreError(f"{path / group}: was never finished, or its metadata is damaged; {REBUILD}")
     for name, digest in sealed.items():
         file = path / group / name
         try:
             found = _metadata_digest(file)
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise StoreError(f"{file}: cannot be read ({error!r}); rebuild it with rerun=True") from error
+            raise StoreError(f"{file}: cannot be read ({error!r}); {REBUILD}") from error
         if found != digest:
-            raise StoreError(f"{file}: is not as it was written; rebuild it with rerun=True")
+            raise StoreError(f"{file}: is not as it was written; {REBUILD}")
 
 
 def _metadata_digest(file: Path) -> str:
@@ -305,11 +257,18 @@ def _metadata_digest(file: Path) -> str:
     return hashlib.blake2b(json.dumps(node, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def check_chunks(path: Path) -> None:
+def check_chunks(path: Path, remedy: str = REBUILD) -> None:
     """Raise :class:`StoreError` if a chunk of a finished store is not there, or in a sealed one is another.
 
     Zarr reads a lost chunk as the fill value, which for whole numbers and booleans is a number like any other. Every
     chunk is written, so one that is missing was lost. Only names of files are read, and the ends of sealed chunks.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store, or a group or array of it.
+    remedy : str
+        What to do if it is damaged, as the error says it.
 
     Raises
     ------
@@ -319,21 +278,30 @@ def check_chunks(path: Path) -> None:
     try:
         files = sorted(path.rglob("zarr.json"))
     except OSError as error:  # a folder that another process was just taking away
-        raise StoreError(f"{error.filename}: cannot be read ({error}); rebuild the store with rerun=True") from error
+        raise StoreError(f"{error.filename}: cannot be read ({error}); {remedy}") from error
     for file in files:
         try:
             missing = next(iter(missing_chunks(file)), None)
             as_written = missing is not None or are_as_noted(file)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
-            raise StoreError(f"{file}: cannot be read ({error!r}); rebuild it with rerun=True") from error
+            raise StoreError(f"{file}: cannot be read ({error!r}); {remedy}") from error
         if missing is not None:
-            raise StoreError(f"{missing}: this part of the store is lost; rebuild it with rerun=True")
+            raise StoreError(f"{missing}: this part of the store is lost; {remedy}")
         if not as_written:
-            raise StoreError(f"{file.parent}: its chunks are not those that were written; rebuild it with rerun=True")
+            raise StoreError(f"{file.parent}: its chunks are not those that were written; {remedy}")
 
 
-def attributes(path: Path, group: str = "") -> dict[str, Any]:
+def attributes(path: Path, group: str = "", *, remedy: str = REBUILD) -> dict[str, Any]:
     """Read the attributes of a group, without opening its arrays; empty if there is no such group.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+    group : str
+        Name of the group; "" for the root.
+    remedy : str
+        What to do if it is damaged, as the error says it.
 
     Raises
     ------
@@ -346,44 +314,10 @@ def attributes(path: Path, group: str = "") -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8")).get("attributes", {})
     except (OSError, ValueError, AttributeError) as error:
-        raise StoreError(f"{file}: cannot be read ({error}); rebuild it with rerun=True") from error
+        raise StoreError(f"{file}: cannot be read ({error}); {remedy}") from error
     if not isinstance(found, dict):
-        raise StoreError(f"{file}: its attributes are no dictionary; rebuild it with rerun=True")
+        raise StoreError(f"{file}: its attributes are no dictionary; {remedy}")
     return found
-
-
-def remove_partial(folder: Path, name: str, *, locked: bool = False) -> None:
-    """Remove what killed builds of a store or file have left behind; builds of living processes are left alone.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where it lies.
-    name : str
-        Name of the store or file.
-    locked : bool
-        This process holds the lock on it: whoever builds it has lost the right to, and everything goes.
-    """
-    for partial in folder.glob(f".{name}.*{PARTIAL}"):
-        if locked or _is_abandoned(partial, name):
-            for _ in range(5):  # workers of a killed driver may still write into it for a moment
-                if partial.is_dir():
-                    shutil.rmtree(partial, ignore_errors=True)
-                else:
-                    partial.unlink(missing_ok=True)
-                if not partial.exists():
-                    break
-                time.sleep(0.05)
-
-
-def _is_abandoned(partial: Path, name: str) -> bool:
-    """Tell whether the process that was building this is gone; of another machine's, or boot's, by its age."""
-    where, pid, _ = partial.name.removeprefix(f".{name}.").rsplit("-", 2)
-    if where == _here():
-        return process_is_gone(int(pid))
-    with contextlib.suppress(FileNotFoundError):
-        return time.time() - partial.stat().st_mtime > ABANDONED_AFTER
-    return False
 
 
 def remove_group(path: Path, group: str) -> None:

@@ -18,7 +18,7 @@ import xarray as xr
 import zarr
 
 from mesodask.errors import StoreError
-from mesodask.io import stores
+from mesodask.io import partials, stores
 from mesodask.io.score_array import BUILD, ScoreArray
 from mesodask.io.session_columns import COLUMNS_WHOLE, SessionColumns, naming_damage, read_column, session_names
 from mesodask.schema import RUN_TARGET, conform
@@ -222,7 +222,7 @@ def new_group() -> dict[str, Any]:
 @contextlib.contextmanager
 def building_group(run: Path, name: str) -> Iterator[Path]:
     """Give a temporary folder to build a group of a store in; it gets its name in the store when all went well."""
-    temporary = stores.partial_of(run)  # outside the store, where it cannot be taken for a group
+    temporary = partials.partial_of(run)  # outside the store, where it cannot be taken for a group
     temporary.mkdir()
     try:
         yield temporary

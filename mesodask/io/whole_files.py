@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mesodask.io.folders import naming_file
-from mesodask.io.stores import partial_of
+from mesodask.io.partials import partial_of
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import xarray as xr
 from mesodask import schema
 from mesodask.checked import short_hash
 from mesodask.errors import DataError, StoreError
-from mesodask.io import alf, cache, locked, sources, stores, upstream, upstream_results
+from mesodask.io import alf, cache, locked, partials, sources, stores, upstream, upstream_results
 from mesodask.io.folders import expanded
 from mesodask.io.upstream_results import StoredCrossSession, StoredCurves, StoredScores
 from mesodask.originals import sessions
@@ -160,7 +160,7 @@ def _store(place: Path, path: Path, groups: Mapping[str, xr.Dataset], about: dic
     content = short_hash([identity, {name: _digest(dataset) for name, dataset in groups.items()}])
     described = {"sources": {path.name: sources.describe(path)}, "content": content, "mesodask_version": __version__}
     root = groups.get("", xr.Dataset()).assign_attrs(about | described)
-    stores.remove_partial(place.parent, place.name)
+    partials.remove_partial(place.parent, place.name)
     if not rerun and _has_content(place, content):
         return Imported(place, is_new=False)
     with locked.alone(place):
@@ -188,7 +188,7 @@ def _has_content(place: Path, content: str) -> bool:
 
 
 def _write(place: Path, root: xr.Dataset, groups: Mapping[str, xr.Dataset]) -> None:
-    with stores.building(place) as temporary:
+    with partials.building(place) as temporary:
         stores.write_group(temporary, "", root)
         for name, dataset in groups.items():
             if name:
