@@ -117,9 +117,9 @@ def load_or_embed(
     StoreError
         The store is damaged, was built from files that have changed since, or has the trials of another collection.
     SessionsFailedError
-        Of several sessions some failed, in one of these ways; the others are built.
+        Of several sessions some failed, in one of these ways; the others are built, and sorted.
     TasksFailedError
-        Workers could not compute an order; the stores are there.
+        A worker could not compute an order; the store is there.
     """
     to_sort = raster_order.rows_to_sort(rastermap)
     eids = [eid] if isinstance(eid, str) else list(eid)
@@ -146,7 +146,9 @@ def load_or_embed(
 
     _of_each(files, check, errors)
     if to_sort:  # before they are opened: half an order would make a store a damaged one
-        raster_order.write_orders([path for given, path in paths.items() if given not in errors], to_sort, client)
+        whole = {path: given for given, path in paths.items() if given not in errors}
+        unsorted = raster_order.write_orders(whole, to_sort, client)
+        errors |= {whole[path]: error for path, error in unsorted.items()}
     opened = _of_each(files, lambda given: open_session(paths[given]), errors)
     if errors and len(eids) == 1:
         raise errors[eids[0]]

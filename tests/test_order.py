@@ -24,7 +24,7 @@ from mesodask import sessions as session_stores
 from mesodask.cli import main
 from mesodask.compute.runner import Task
 from mesodask.embedding import raster_order
-from mesodask.errors import SettingsError, StoreError, TasksFailedError
+from mesodask.errors import SessionsFailedError, SettingsError, StoreError, TasksFailedError
 from mesodask.io import stores
 from mesodask.numerics import order as order_room
 from mesodask.numerics.order import Order, rastermap_order
@@ -323,9 +323,17 @@ def test_a_damaged_signal_gives_no_order(copy: SimulatedSubject, client: Client)
     damage(bad)
     with pytest.raises(StoreError, match=rf"{bad}/signal: cannot be read.*rerun"):
         raster_order.write_order(bad)
-    with pytest.raises(TasksFailedError, match=rf"1 of 2 orders.*{bad}"):
-        raster_order.write_orders([bad, good], client=client)
-    assert not stores.has_group(bad, "order")
+    for where, kind in ((client, TasksFailedError), (None, StoreError)):
+        stores.remove_group(good, "order")
+        (error,) = raster_order.write_orders([bad, good], client=where).values()
+        assert isinstance(error, kind)
+        assert f"{bad}/signal: cannot be read" in str(error)
+        assert not stores.has_group(bad, "order")
+        assert raster_order.has_order(good, "all")
+    stores.remove_group(good, "order")
+    with pytest.raises(SessionsFailedError) as told:
+        load_or_embed([copy.eids[1], copy.eids[0]], one=copy.one_dir)
+    assert list(told.value.errors) == [copy.eids[1]]
     assert raster_order.has_order(good, "all")
 
 

@@ -124,9 +124,11 @@ def estimate(
     seconds = 0.0
     alike: dict[Load, tuple[int, int, float]] = {}  # what is asked in the same way many times is enumerated once
     for load in loads:
-        if load.missing is not None or load not in alike:
-            alike[load] = _enumerate(load, pace, decoder)
-        scores, tasks, taken = alike[load]
+        if load.missing is not None:  # its own, though it is asked for as others are
+            counted = _enumerate(load, pace, decoder)
+        else:
+            counted = alike[load] if load in alike else alike.setdefault(load, _enumerate(load, pace, decoder))
+        scores, tasks, taken = counted
         n_scores, n_tasks, seconds = n_scores + scores, n_tasks + tasks, seconds + taken
     store_bytes, files = _store_size(loads, n_runs, resample_chunk_of(decoder))
     n_workers = int(np.clip(np.ceil(seconds / 3600 / HOURS_TO_WAIT), 1, max(1, n_tasks // TASKS_PER_WORKER)))

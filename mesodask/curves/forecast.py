@@ -47,13 +47,14 @@ def loads_of_sessions(
     counts = count_trials(
         trials_of(matching.infos, matching.one, matching.folder), decoding.settings, decoding.trial_mask
     )
-    expected = loads_of_trials(counts, matching.count(), decoding.settings)
     paths = {info.eid: matching.path(info) for info in matching.infos}
     not_there = [eid for eid, path in paths.items() if not path.exists()]
     if not_there:
         note = f"{len(not_there)} of {len(paths)} sessions are not embedded yet, which is not counted here"
-        return list(expected.values()), [note]
-    return _loads_of_run(session_run(matching.tracked_neurons(), paths, decoding, folder), expected, rerun)
+        return list(loads_of_trials(counts, matching.count(), decoding.settings).values()), [note]
+    tracked = matching.tracked_neurons()
+    expected = loads_of_trials(counts, tracked.sizes["neuron"], decoding.settings)
+    return _loads_of_run(session_run(tracked, paths, decoding, folder), expected, rerun)
 
 
 def cost_of_populations(run: Run, *, rerun: bool = False) -> RunCost:

@@ -8,7 +8,7 @@ import errno
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -16,12 +16,12 @@ import numpy as np
 import xarray as xr
 
 from mesodask import schema
-from mesodask.errors import SettingsError, StoreError, TasksFailedError
+from mesodask.errors import MesodaskError, SettingsError, StoreError, TasksFailedError
 from mesodask.io import partials, stores
 from mesodask.numerics.order import Order, rastermap_order
 
 if TYPE_CHECKING:
-    from mesodask.compute.runner import AnyClient
+    from mesodask.compute.runner import AnyClient, Task
 
 Rows = Literal["all", "neurons"]
 Result = TypeVar("Result")
@@ -74,10 +74,13 @@ def write_order(path: Path, rows: Rows = "all", client: "AnyClient | None" = Non
     TasksFailedError
         The worker failed.
     """
-    write_orders([path], rows, client)
+    for error in write_orders([path], rows, client).values():
+        raise error
 
 
-def write_orders(paths: Iterable[Path], rows: Rows = "all", client: "AnyClient | None" = None) -> None:
+def write_orders(
+    paths: Iterable[Path], rows: Rows = "all", client: "AnyClient | None" = None
+) -> dict[Path, MesodaskError]:
     """Compute the Rastermap orders of session stores that have none of these rows yet.
 
     Parameters
@@ -87,29 +90,52 @@ def write_orders(paths: Iterable[Path], rows: Rows = "all", client: "AnyClient |
     rows, client
         As in :func:`write_order`; with a client, each store is a task of its own.
 
-    Raises
-    ------
-    StoreError
-        As in :func:`write_order`.
-    TasksFailedError
-        Some workers failed; the other orders are written.
+    Returns
+    -------
+    dict of pathlib.Path to MesodaskError
+        What is wrong with the stores whose order is not written, as :func:`write_order` raises it.
     """
     if rows not in get_args(Rows):
         raise SettingsError(f"rows: {rows!r} is none of {', '.join(get_args(Rows))}")
-    todo = {path: _build(path) for path in paths if not _is_there(path, rows)}
-    if client is None or not todo:
-        for path, build in todo.items():
+    errors: dict[Path, MesodaskError] = {}
+    todo: dict[Path, str] = {}
+    for path in paths:
+        with _noting(errors, path):
+            if not _is_there(path, rows):
+                todo[path] = _build(path)
+    if client is not None and todo:
+        errors |= _write_on(client, todo, rows)
+        return errors
+    for path, build in todo.items():
+        with _noting(errors, path):
             _put(path, compute_order(path, rows), rows, build)
-        return
+    return errors
+
+
+@contextlib.contextmanager
+def _noting(errors: dict[Path, MesodaskError], path: Path) -> Iterator[None]:
+    try:
+        yield
+    except MesodaskError as error:
+        errors[path] = error
+
+
+def _write_on(client: "AnyClient", todo: Mapping[Path, str], rows: Rows) -> dict[Path, MesodaskError]:
+    """Compute orders on workers, and write each as it comes."""
     from mesodask.compute import runner
 
+    errors: dict[Path, MesodaskError] = {}
+
+    def put(task: "Task", order: Order) -> None:
+        path = task.label["store"]
+        with _noting(errors, path):
+            _put(path, order, rows, todo[path])
+
     tasks = [runner.Task(f"order-{rows}-{b}", compute_order, (p, rows), {"store": p}) for p, b in todo.items()]
-    failures = runner.run_tasks(
-        client, tasks, lambda task, order: _put(task.label["store"], order, rows, todo[task.label["store"]])
-    )
-    if failures:
-        told = "; ".join(f"{failure.task.label['store']}: {failure.error}" for failure in failures)
-        raise TasksFailedError(f"{len(failures)} of {len(tasks)} orders could not be computed: {told}")
+    for failure in runner.run_tasks(client, tasks, put):
+        path = failure.task.label["store"]
+        errors[path] = TasksFailedError(f"{path}: its order could not be computed: {failure.error}")
+    return errors
 
 
 def compute_order(path: Path, rows: Rows) -> Order:

@@ -110,7 +110,8 @@ class ResultEntry:
 
     def plain(self) -> dict[str, Any]:
         """Give the entry for JSON."""
-        return {"path": self.path, **self.about, "n_bytes": self.n_bytes, "files": self.files, "problem": self.problem}
+        files = [str(file) for file in self.files]
+        return {"path": str(self.path), **self.about, "n_bytes": self.n_bytes, "files": files, "problem": self.problem}
 
 
 def list_imports(folder: Path) -> list[ResultEntry]:

@@ -248,7 +248,7 @@ class Lock:
         )
 
 
-def living_owner(path: Path, stale_after: float = STALE_AFTER) -> str | None:
+def living_owner(path: Path) -> str | None:
     """Tell who holds a lock: process, host, job and since when; None if nobody does.
 
     Examples
@@ -257,7 +257,7 @@ def living_owner(path: Path, stale_after: float = STALE_AFTER) -> str | None:
     True
     """
     found = _look(path)
-    return None if found is None or _is_gone(*found, stale_after) else _named(found[0])
+    return None if found is None or _is_gone(*found, STALE_AFTER) else _named(found[0])
 
 
 def _look(path: Path) -> tuple[Owner | None, float] | None:

@@ -72,13 +72,13 @@ def load_pickle(path: str | Path, *, stand_ins: StandIns | None = None) -> Any:
     return _load(Path(path), stand_ins or {}, npy=False)
 
 
-def load_pickled_npy(path: str | Path, *, stand_ins: StandIns | None = None) -> Any:
+def load_pickled_npy(path: str | Path) -> Any:
     """Read the object that ``numpy.save(path, object)`` pickled into an ``.npy`` file.
 
     Parameters
     ----------
-    path, stand_ins
-        As in :func:`load_pickle`, which tells what is admitted.
+    path : path-like
+        The file; see :func:`load_pickle` for what is admitted.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def load_pickled_npy(path: str | Path, *, stand_ins: StandIns | None = None) -> 
     >>> load_pickled_npy(path)
     {'isort': array([1, 0])}
     """
-    return _load(Path(path), stand_ins or {}, npy=True)
+    return _load(Path(path), {}, npy=True)
 
 
 def _load(path: Path, stand_ins: StandIns, *, npy: bool) -> Any:

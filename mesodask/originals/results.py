@@ -5,6 +5,7 @@ The originals kept statistics where a run keeps every score: so these are stores
 from one, and there is no p-value in them.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -147,7 +148,9 @@ def _import_session(
     one = alf.connect(one)
     eid, _ = upstream.cache_name(path)
     store = cache.session_store(cache.cache_folder(cache_dir, one), eid, sessions.IMPORTED)
-    before = stores.attributes(store).get("build_id")
+    before = None
+    with contextlib.suppress(StoreError) if rerun else contextlib.nullcontext():
+        before = stores.attributes(store).get("build_id")
     session = sessions.import_session_cache(path, one=one, cache_dir=cache_dir, xyz_unit=xyz_unit, rerun=rerun)
     return Imported(store, session.attrs["build_id"] != before)
 

@@ -117,6 +117,8 @@ def count_target(
         values = reader.session_values()
         dates = store.tracked()["date"].values
         with_null = int(stores.attributes(store.path, target).get("null_resamples", reader.n_resamples))
+        features = [store.feature_attributes(target, eid) for eid in reader.sessions]
+        n_null = [int(attrs.get("n_null", reader.n_shuffles)) for attrs in features]
     except StoreError as error:  # being made at this moment, or damaged
         return TargetStatus(target, problem=str(error)), []
     written: list[Written] = []
@@ -125,7 +127,7 @@ def count_target(
     for session, eid in enumerate(reader.sessions):
         if values["status"][session] == "skipped":
             continue
-        n_shuffles = min(store.feature_attributes(target, eid).get("n_null", reader.n_shuffles), reader.n_shuffles)
+        n_shuffles = min(n_null[session], reader.n_shuffles)
         asked = _Session(reader, session, min(with_null, reader.n_resamples), n_shuffles, quick)
         of_session = [record for record in failures if (record.get("target"), record.get("eid")) == (target, eid)]
         one = np.array(_count_session(asked, of_session, written))
