@@ -448,6 +448,15 @@ def old(copy: SimulatedSubject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return folder
 
 
+def test_a_damaged_imported_session_is_made_anew_as_its_error_says(old: Path, copy: SimulatedSubject) -> None:
+    file = old / "data" / f"{copy.eids[0]}_filter_True.npy"
+    store = import_original(file, one=copy.one_dir).store
+    (store / "zarr.json").write_text("{")
+    with pytest.raises(StoreError, match=r"zarr.json: cannot be read.*rerun=True"):
+        import_original(file, one=copy.one_dir)
+    assert import_original(file, one=copy.one_dir, rerun=True) == (store, True)
+
+
 def test_a_folder_is_imported_whole_but_for_what_fails(
     old: Path, copy: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """The plan of a run: what is missing is cut into blocks without loss, lazily, and by what scores have taken."""
 
+import dataclasses
 import itertools
 import time
 import tracemalloc
@@ -148,6 +149,13 @@ def test_a_large_plan_is_enumerated_lazily(pace: Pace) -> None:
     assert n_blocks == 20_000
     assert peak < 1e6
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_one_load_lacks_is_not_taken_for_another(pace: Pace, order: int) -> None:
+    fresh = Load("choice", 400, 2048, Extent((8, 64), 10, 0, 0))
+    stored = dataclasses.replace(fresh, missing=lambda: [Piece(8, range(3), True)])
+    assert estimate([stored, fresh, fresh][::order], LARGE, pace=pace).n_scores == 3 + 20 + 20
 
 
 def test_the_cost_of_a_large_plan_is_told_without_running_it(pace: Pace) -> None:

@@ -200,6 +200,15 @@ def test_damaged_metadata_of_a_target_hides_no_other(run: RunStore) -> None:
     status = run_status(run)
     assert status.targets[0].done > 0
     assert "block" in status.targets[1].problem
+
+
+def test_damaged_features_of_a_target_hide_no_other(run: RunStore) -> None:
+    damaged = run.path / "features" / "choice" / EIDS[0] / "zarr.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    status = run_status(run)
+    assert f"{damaged}: cannot be read" in status.targets[0].problem
+    assert status.targets[1].problem == ""
     assert status.state == "stopped"
 
 
