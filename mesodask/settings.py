@@ -185,6 +185,12 @@ class NdcSettings(RunSettings):
             raise ValueError("no number of neurons")
         return tuple(sorted(set(ks)))
 
+    @model_validator(mode="after")
+    def _gap_of_contiguous_folds(self) -> Self:
+        if self.gap and self.folds == "shuffled":
+            raise ValueError(f"gap is {self.gap} with folds='shuffled'; a gap needs folds='contiguous'")
+        return self
+
     @property
     def n_null_labels(self) -> int:
         """Number of null label vectors of a session that are asked for."""
@@ -323,11 +329,13 @@ class CrossSessionSettings(RunSettings):
 
     @model_validator(mode="after")
     def _trials_for_folds(self) -> Self:
-        needed = 2 * self.outer_cv  # so that what is left to train on has two of each class for its inner folds
+        needed = 2 * self.outer_cv
+        while needed - -(-needed // self.outer_cv) < self.inner_cv:  # what the largest outer fold leaves to train on
+            needed += 1
         if self.min_per_class < needed:
             raise ValueError(
-                f"min_per_class is {self.min_per_class}, too few for outer_cv={self.outer_cv} with folds inside each; "
-                f"expected at least {needed}"
+                f"min_per_class is {self.min_per_class}, too few for outer_cv={self.outer_cv} with "
+                f"inner_cv={self.inner_cv} folds inside each; expected at least {needed}"
             )
         return self
 

@@ -50,11 +50,12 @@ def timing_of(session: xr.Dataset, rows: np.ndarray, sampling: Sampling) -> Timi
     table = {str(name): column.values for name, column in sessions.trials(session).items()}
     kinds = list(dict.fromkeys((window.event, window.window) for window in WINDOWS))
     clocks = _clocks(session, rows, sampling)
+    of_windows = [window.trials(table) for window in WINDOWS]  # which tells a column that is not there
     begin = max(clock.times[0] + delays[1] for clock, delays in clocks)
     end = min(clock.times[-1] + delays[0] for clock, delays in clocks) - MARGIN
-    n_trials = len(table[WINDOWS[0].event])
+    n_trials = len(of_windows[0])
     part = (end - begin) / n_trials
-    member = np.array([window.trials(table) for window in WINDOWS] + [np.ones(n_trials, dtype=bool)])
+    member = np.array([*of_windows, np.ones(n_trials, dtype=bool)])
     events = np.array([np.asarray(table[event], float) for event, _ in kinds] + [begin + part * np.arange(n_trials)])
     windows = (*(window for _, window in kinds), (0.0, part))
     usable = np.ones(events.shape, dtype=bool)

@@ -333,7 +333,7 @@ def _summarize_session(
     p_largest = float(p[-1]) if len(p) else float("nan")
     # a resample whose score is computed but not defined is no part of k*; one that is not computed makes it wait
     undefined = (finished & ~defined).any(axis=0)
-    star = inference.k_star(reader.ks, observed[:, ~undefined], delta, p=p_largest, key=key)
+    star = inference.k_star(reader.ks, observed[:, ~undefined], delta, level=LEVEL, p=p_largest, key=key)
     sd = np.sqrt(_mean((observed - mean[:, None]) ** 2, defined))
     curves = {
         "mean": mean, "sd": sd, "low": low, "high": high, "n_resamples": finished.sum(axis=1),

@@ -482,6 +482,7 @@ def test_nothing_to_compare_is_told(cross: Cross, subject: SimulatedSubject, sub
         ({"dim_k": 1}, r"dim_k: a population is reduced to at least 2 dimensions, found 1"),
         ({"reduction": "umap"}, r"reduction: .*none.*pca.*selectk"),
         ({"min_per_class": 4}, r"min_per_class is 4, too few for outer_cv=3"),
+        ({"min_per_class": 11, "inner_cv": 8}, r"min_per_class is 11, .* inner_cv=8 .*expected at least 12"),
         ({"C": ()}, r"C: no value to search"),
         ({"null": "blockwise", "targets": "block"}, r"blockwise"),
         (

@@ -95,6 +95,16 @@ def test_what_is_drawn(x: str, places: list[float]) -> None:
     assert figure.get_suptitle() == "S1: 5 sessions, 2025-01-03 to 2025-01-20; trained on 2025-01-03"
 
 
+def test_what_a_null_that_tests_nothing_finds_is_not_marked() -> None:
+    by_kind = {kind: run().assign_attrs(null_kind=kind) for kind in ("permute", "pseudosession")}
+    for kind, title, n_stars in (("permute", "block (null invalid: permute)", 0), ("pseudosession", "block", 2)):
+        (panel,) = plot_cross_session({"block": by_kind[kind]}).axes
+        assert (panel.get_title(), len(stars(panel))) == (title, n_stars)
+    figure = plot_generalization_matrix({"block": matrix().assign_attrs(null_kind="permute")})
+    assert figure.axes[0].get_title() == "block (null invalid: permute)"
+    assert not [text.get_text() for text in figure.axes[0].texts if "*" in text.get_text()]
+
+
 def test_trials_stand_with_the_dates_or_above_the_days() -> None:
     panel = plot_cross_session({"choice": run()}).axes[0]
     expected = [f"{day} ({n})" for day, n in zip(NAMES, N_TRIALS, strict=True)]

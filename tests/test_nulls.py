@@ -228,6 +228,13 @@ def test_the_observer_is_fitted_to_trials_with_choice_contrast_and_block():
     assert pseudo.observer == expected
 
 
+def test_blocks_begin_with_the_first_that_is_known():
+    columns, _ = session()
+    columns["probabilityLeft"] = columns["probabilityLeft"].copy()
+    columns["probabilityLeft"][0] = np.nan
+    assert PseudoSession.fit(columns, "choice", np.arange(10)).n_unbiased == N_UNBIASED
+
+
 def test_most_shuffles():
     assert max_shuffles("circular", 400) == 399
     assert max_shuffles("circular", 0) == 0

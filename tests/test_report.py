@@ -161,7 +161,7 @@ def test_results_are_those_of_the_summary(opened: Browser, summary: xr.Dataset) 
             assert found[2] == str(one["n_trials"].item())
             assert found[4] == f"{one['ceiling'].item():.3f}"
             assert found[5] == (DASH if np.isnan(star) else f"{star:.0f} ({one['k_star_low'].item():.0f}{DASH}"
-                                f"{one['k_star_high'].item():.0f})")  # fmt: skip
+                                f"{one['k_star_high'].item():.0f}){mark}")  # fmt: skip
             assert found[6] == f"{one['p_largest'].item():.2g}{mark}"
             assert found[8] == (DASH if target == "block" else f"{one['q'].item():.2g}")
             assert found[9:11] == ["19", "6"]

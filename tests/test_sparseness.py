@@ -35,6 +35,7 @@ from mesodask.io import cache
 from mesodask.numerics.sparseness import from_sums, treves_rolls
 from mesodask.numerics.windows import windowed_means
 from mesodask.simulate import SimulatedSubject
+from mesodask.sparseness_parts import timing_of
 
 Compute = Callable[..., xr.Dataset]
 
@@ -151,6 +152,14 @@ def compute(subject: SimulatedSubject, sessions: list[xr.Dataset], client: Clien
         return sparseness(subject.eids[:n], **arguments)  # type: ignore[arg-type]
 
     return run
+
+
+def test_trials_without_a_column_are_told(sessions: list[xr.Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = session_stores.trials(sessions[0])
+    for column in ("stimOn_times", "feedback_times", "choice"):
+        monkeypatch.setattr(session_stores, "trials", lambda _, column=column: whole.drop_vars(column))
+        with pytest.raises(DataError, match=f"no column {column}"):
+            timing_of(sessions[0], np.arange(10), "hold")
 
 
 def brute_force(session: xr.Dataset, rows: np.ndarray, scale: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -460,6 +469,7 @@ def test_k_star_over_days(tmp_path: Path) -> None:
             "k_star_low": (("target", "session"), star * 0.5),
             "k_star_high": (("target", "session"), star * 2.0),
             "status": (("target", "session"), [["done"] * 3, ["done"] * 3]),
+            "null_valid": ("target", [True, False]),
         },
         {"target": ["choice", "block"], "date": ("session", ["2025-01-13", "2025-01-14", "2025-01-15"])},
         {"subject": "S1", "n_shared": 64, "delta": 0.02, "run": "S1.zarr", "settings": {"R": 12}},
@@ -468,7 +478,7 @@ def test_k_star_over_days(tmp_path: Path) -> None:
     panel = figure.axes[0]
     legend = panel.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == [*summary["target"].values, "no k*"]
+    assert [text.get_text() for text in legend.get_texts()] == ["choice", "block (null invalid)", "no k*"]
     line, _, (bars,) = panel.containers[0]
     np.testing.assert_array_equal(line.get_ydata(), [4, 16])
     np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[2, 8], [8, 32]])

@@ -466,14 +466,38 @@ def test_dim_k_is_of_no_account_without_reduction() -> None:
     assert TransferGrid(reduction="none", dim_k=1).dim_k == 1
 
 
+def test_a_column_of_few_has_fewer_inner_folds() -> None:
+    """Null labels are not dealt evenly to the outer folds; one such column costs the others nothing."""
+    X, y = population(60, 8)
+    train, test = outer_folds(y)[0]
+    few = np.zeros(60, dtype=int)
+    few[train[:4]] = few[test[:3]] = 1
+    grid = TransferGrid(inner_cv=6)
+    both = fit_fold(X, np.stack([y, few], axis=1), train, test, grid, 0)
+    assert both.C[0] == fit_fold(X, y[:, None], train, test, grid, 0).C[0]
+    alone = fit_fold(X, few[:, None], train, test, TransferGrid(inner_cv=4), 0)
+    assert both.C[1] == alone.C[0]
+    np.testing.assert_allclose(both.decisions[1], alone.decisions[0], rtol=1e-9)
+
+
+def test_a_value_given_twice_changes_nothing() -> None:
+    X, y = population(60, 8)
+    train, test = outer_folds(y)[0]
+    how = {"use_elasticnet": True, "max_iter": 500}
+    once = fit_fold(X, y[:, None], train, test, TransferGrid(C=(0.01, 1.0), l1_ratio=(0.0, 0.5), **how), 0)
+    twice = fit_fold(X, y[:, None], train, test, TransferGrid(C=(0.01, 0.01, 1.0), l1_ratio=(0.0, 0.5, 0.5), **how), 0)
+    assert (once.C[0], once.l1_ratio[0]) == (twice.C[0], twice.l1_ratio[0])
+    np.testing.assert_array_equal(once.decisions, twice.decisions)
+
+
 def test_wrong_data_are_named() -> None:
     X, y = population(30, 4)
     train, test = outer_folds(y)[0]
     with pytest.raises(DataError, match=r"28 trials of class 0 and 2 of class 1 are too few for n_splits=3 folds"):
         outer_folds(np.arange(30) < 2)
     few = np.zeros(30, dtype=int)
-    few[train[:2]] = few[test[:3]] = 1
-    with pytest.raises(DataError, match=r"of the training trials, .* 2 of class 1 are too few for inner_cv=3 folds"):
+    few[train[:1]] = few[test[:3]] = 1
+    with pytest.raises(DataError, match=r"of the training trials, .* 1 of class 1 are too few for two inner folds"):
         fit_fold(X, few[:, None], train, test, TransferGrid(), 0)
     with pytest.raises(DataError, match="X is not finite in 1 of 30 trials"):
         fit_fold(np.where(X[3, 1] == X, np.nan, X), y[:, None], train, test, TransferGrid(), 0)

@@ -19,6 +19,7 @@ from mesodask.figures.panels import grid, set_title, target_panels
 from mesodask.figures.saving import DPI, checked_file, save_figure
 from mesodask.io.crossstore import CrossSessionStore, checked_run
 from mesodask.numerics.inference import MAX_P
+from mesodask.summary import null_claim
 from mesodask.tracking import session_labels
 
 XAxis = Literal["date", "days"]
@@ -98,8 +99,9 @@ def plot_cross_session(
     figure, panels = target_panels(len(datasets), axes, figsize, PANEL_SIZE, LEGEND)
     width = PANEL_SIZE[0] if axes is not None else figure.get_figwidth() / grid(len(datasets))[0]
     for panel, (target, dataset) in zip(panels, datasets.items(), strict=False):
-        _draw_target(panel, dataset, x, width)
-        panel.set_title(target)
+        title, shown = _tested(target, dataset)
+        _draw_target(panel, shown, x, width)
+        panel.set_title(title)
     handles = _legend_handles(x)
     if axes is None:
         set_title(figure, _title(datasets))
@@ -186,8 +188,9 @@ def plot_generalization_matrix(
     norm = mpl.colors.Normalize(0.5, max(best, 0.55))
     colors = mpl.colormaps[cmap].with_extremes(bad="0.9", under=mpl.colormaps[cmap](0.0))
     for panel, (target, dataset) in zip(panels, datasets.items(), strict=False):
-        _draw_matrix(panel, dataset, colors, norm, side / dataset.sizes["train_session"])
-        panel.set_title(target)
+        title, shown = _tested(target, dataset)
+        _draw_matrix(panel, shown, colors, norm, side / dataset.sizes["train_session"])
+        panel.set_title(title)
     bar = figure.colorbar(
         mpl.cm.ScalarMappable(norm, colors), ax=list(panels[: len(datasets)]), shrink=0.6, pad=0.02, extend="min"
     )
@@ -217,6 +220,14 @@ def _datasets(
             found = "the first session alone" if matrix else "each session"
             raise DataError(f"target {target!r} was trained on {found}; plot it with {other}")
     return datasets
+
+
+def _tested(target: str, dataset: xr.Dataset) -> tuple[str, xr.Dataset]:
+    """Give a panel's title, and what it shows: no p-values where the null tests nothing."""
+    kind = dataset.attrs.get("null_kind", "")
+    if null_claim(target, kind)[0]:
+        return target, dataset
+    return f"{target} (null invalid: {kind})", dataset.assign(p_value=dataset["p_value"] * np.nan)
 
 
 def _map_size(datasets: Mapping[str, xr.Dataset], figsize: tuple[float, float] | None) -> float:
@@ -268,8 +279,8 @@ def _draw_target(panel: Axes, dataset: xr.Dataset, x: XAxis, width: float) -> No
     panel.plot(np.full(len(folds), places[0]), folds, "_", color=HOME, ms=9, mew=1, alpha=0.7, zorder=3)
     panel.plot(places[1:], accuracy[1:], "-o", color=ABROAD, lw=1.4, ms=5, mec="white", mew=0.6, zorder=4)
     panel.plot(places[:1], accuracy[:1], "D", color=HOME, ms=6, mec="white", mew=0.6, zorder=5)
-    for place, height, value in zip(places, accuracy, p, strict=True):
-        if value <= MAX_P:
+    for place, height, tells in zip(places, accuracy, p <= MAX_P, strict=True):
+        if tells:
             panel.annotate(
                 "*", (place, height), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
                 color=ABROAD, fontsize="large", fontweight="bold",

@@ -115,7 +115,7 @@ def _draw_target(panel: Axes, one: xr.Dataset, days: np.ndarray, color: str, mar
     below, above = np.maximum(star - low, 0)[there], np.maximum(high - star, 0)[there]
     panel.errorbar(
         days[there], star[there], yerr=np.nan_to_num([below, above]), fmt=f"-{marker}", color=color, ms=5, lw=1.3,
-        elinewidth=1.0, capsize=2.5, label=str(one["target"].values),
+        elinewidth=1.0, capsize=2.5, label=str(one["target"].values) + ("" if one["null_valid"] else " (null invalid)"),
     )  # fmt: skip
     lost = ~there & (one["status"].values != "skipped")
     transform = panel.get_xaxis_transform()

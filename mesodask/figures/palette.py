@@ -61,7 +61,8 @@ def region_colors(
     Returns
     -------
     dict of str to (red, green, blue)
-        Grey where an ROI lies in no region. Beyond the sixteenth region, distinct colours come again, lighter.
+        Grey where an ROI lies in no region. Beyond the sixteenth region, distinct colours come again, lighter,
+        and once more; beyond the 48th they are as those before.
 
     Raises
     ------

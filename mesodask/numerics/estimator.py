@@ -36,7 +36,7 @@ class BatchedLogisticRegression(ClassifierMixin, BaseEstimator):
     intercept_ : float64 array (1 or n_classes,)
         Weights of the unit feature.
     converged_ : bool array (1 or n_classes,)
-        Whether each fit satisfies the first-order condition to 1e-3 of its start.
+        Whether each fit satisfies the first-order condition to 3e-4 of its start.
     n_features_in_ : int
         Neurons seen.
 

@@ -124,7 +124,7 @@ class PseudoSession:
         shown = ~(np.isnan(left) & np.isnan(right))
         answered = np.isin(choice, (-1, 1)) & shown & np.isfinite(probability_left)
         signed_contrast = np.nan_to_num(right) - np.nan_to_num(left)
-        biased = np.flatnonzero(~np.isclose(probability_left, 0.5))
+        biased = np.flatnonzero(np.isfinite(probability_left) & ~np.isclose(probability_left, 0.5))
         kept = np.asarray(kept, dtype=np.int64)
         return cls(
             observer=fit_observer(signed_contrast[answered], probability_left[answered], choice[answered] == -1),

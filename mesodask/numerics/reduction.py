@@ -107,7 +107,8 @@ def principal_components(Z_train: Float64, Z_test: Float64, n_kept: int) -> Redu
     Z_train, Z_test : float64 arrays (n_train, n_neurons), (n_test, n_neurons)
         Standardised on the training trials, hence centred there.
     n_kept : int
-        How many components; directions without variance among them are left out, as no readout uses them.
+        How many components, at most; of more neurons than trials, directions without variance are left out, as no
+        readout uses them.
 
     Returns
     -------

@@ -76,7 +76,7 @@ class TransferGrid:
     l1_ratio : tuple of float
         Shares of the l1 norm in the penalty, within each C; 0 is L2.
     inner_cv : int
-        Inner folds.
+        Inner folds; fewer where the smaller class has fewer training trials.
     max_iter : int
         Newton steps at most.
 
@@ -211,7 +211,7 @@ def outer_folds(y: ArrayLike, n_splits: int = 3, seed: int = 0) -> list[Fold]:
     [4, 4, 4]
     """
     folds = make_folds(y, n_splits=n_splits, seed=seed)
-    _check_classes(np.asarray(y) == 1, n_splits, "n_splits")
+    _check_classes(np.asarray(y) == 1, n_splits, f"n_splits={n_splits} folds")
     return folds
 
 
@@ -240,8 +240,7 @@ def fit_fold(X: ArrayLike, Y: ArrayLike, train: ArrayLike, test: ArrayLike, grid
     Raises
     ------
     DataError
-        If X is not finite, Y is not of 0 and 1, their shapes do not fit, or a class has fewer training trials than
-        there are inner folds.
+        If X is not finite, Y is not of 0 and 1, their shapes do not fit, or a class has fewer than two training trials.
 
     Examples
     --------
@@ -295,12 +294,12 @@ def fit_whole(X: ArrayLike, Y: ArrayLike, grid: TransferGrid, seed: int) -> Fold
     return fit_fold(X, Y, np.arange(len(np.asarray(Y))), np.empty(0, dtype=np.intp), grid, seed)
 
 
-def _check_classes(y: Bools, n_folds: int, setting: str, where: str = "") -> None:
+def _check_classes(y: Bools, n_folds: int, purpose: str, where: str = "") -> None:
     n_ones = int(y.sum())
     if min(n_ones, len(y) - n_ones) < n_folds:
         raise DataError(
-            f"{where}{len(y) - n_ones} trials of class 0 and {n_ones} of class 1 are too few for {setting}={n_folds} "
-            f"folds: each class needs {n_folds}; take fewer folds, or a session with more trials"
+            f"{where}{len(y) - n_ones} trials of class 0 and {n_ones} of class 1 are too few for {purpose}: "
+            f"each class needs {n_folds}; take fewer folds, or a session with more trials"
         )
 
 
@@ -328,7 +327,8 @@ def _choose(
     """Return the settings of the best mean accuracy over inner folds, and how many fits did not converge."""
     candidates = grid.candidates
     y = labels[train]
-    _check_classes(y, grid.inner_cv, "inner_cv", "of the training trials, ")
+    # null labels are not dealt evenly to the outer folds: where a class is small, there are fewer inner ones
+    _check_classes(y, 2, "two inner folds", "of the training trials, ")
     if len(candidates) == 1:
         return candidates[0], 0
     folds = make_folds(y, n_splits=grid.inner_cv, seed=seed)
@@ -337,8 +337,8 @@ def _choose(
         Z_train, Z_test = standardised(activity, train[inner], train[held_out], memory)
         reduced = _reduce(Z_train, Z_test, y[inner], grid, any(grid.ratios))
         kernel = _kernel(reduced, grid)
-        for ratio in grid.ratios:
-            rows = [candidates.index((float(C), ratio)) for C in grid.C]
+        for place, ratio in enumerate(grid.ratios):
+            rows = slice(place, None, len(grid.ratios))  # of all C
             weights, intercepts, n_failed = _fit(reduced, kernel, y[inner], grid.C, ratio, grid.max_iter)
             called = weights @ reduced.test.T + intercepts[:, None] > 0
             accuracies[rows, number] = (called == y[held_out]).mean(axis=1)

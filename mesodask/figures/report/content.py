@@ -124,7 +124,7 @@ def _result_cells(one: xr.Dataset) -> list[Cell]:
         _number(float(one["n_trials"])),
         _number(performance, text=f"{performance:.0%}"),
         _number(float(one["ceiling"]), ".3f"),
-        _number(star, text=f"{star:.0f} ({low:.0f}\N{EN DASH}{high:.0f})"),
+        _number(star, text=f"{star:.0f} ({low:.0f}\N{EN DASH}{high:.0f}){mark}", note=note),
         *(_number(value, text=f"{value:.2g}{mark}", note=note) for value in p_values.values()),
         _number(float(one["n_shuffles"])),
         _number(float(one["n_resamples"].max())),

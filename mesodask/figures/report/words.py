@@ -105,7 +105,8 @@ def verdict(one: xr.Dataset) -> dict[str, str]:
     else:
         above, limit = int((q[tested] <= MAX_P).sum()), f"q \u2264 {MAX_P:g}".replace(" ", "\N{NO-BREAK SPACE}")
         sessions = f"Above chance in {above} of {count(int(tested.sum()), 'session')} ({limit})"
-    return {"sessions": sessions, "ceiling": span(ceiling, ".2f"), "k_star": span(star, ".0f")}
+    told = span(star, ".0f") if one["null_valid"].item() else NOTHING
+    return {"sessions": sessions, "ceiling": span(ceiling, ".2f"), "k_star": told}
 
 
 def state(status: RunStatus) -> str:
