@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask
@@ -149,6 +149,7 @@ def test_folders_of_runs_that_are_gone_are_swept(tmp_path: Path) -> None:
     (foreign / "file").touch()
     ended: list[str] = []
     expected = {security.job_name_of(folder) for folder in orphans}
+    assert security.sweep(tmp_path) == []  # as local runs do, which cannot cancel their jobs
     assert set(security.sweep(tmp_path, ended.append)) == set(orphans)
     assert set(ended) == expected
     assert set(tmp_path.iterdir()) == {alive, young, elsewhere, foreign}
@@ -211,6 +212,10 @@ def test_how_to_watch_from_elsewhere(local: Client, monkeypatch: pytest.MonkeyPa
     assert ssh == f"from your own machine first: ssh -N -L {port}:127.0.0.1:{port} me@{host}"
     monkeypatch.setenv("SLURM_SUBMIT_HOST", "login1")
     assert how_to_watch(local)[1].endswith(f":{port} -J me@login1 me@{host}")
+    with start_cluster(str(scheduler_file(local))) as other:
+        assert how_to_watch(other)[1].endswith(f" me@{host}")
+        monkeypatch.delenv("SSH_CONNECTION")
+        assert len(how_to_watch(other)) == 1  # it is on this very machine
 
 
 # clusters that run already ----------------------------------------------------------------------------------------
@@ -330,12 +335,56 @@ def test_example_configurations_are_complete(path: Path, shared: Path, monkeypat
         ("lab", {"walltime": "soon"}, "walltime: 'soon'; expected e.g. 04:00:00"),
         ("lab", {"adaptive": (3, 2)}, r"adaptive=\(3, 2\) with cores: 1; expected the fewest and the most"),
         ("odd", {}, "jobqueue: gpus is no setting of SLURM jobs; there are account, adaptive"),
+        ("lab", {"adaptive": 40}, r"adaptive=40; expected the fewest and the most workers, such as \[0, 40\]"),
     ],
 )
 def test_wrong_arguments_are_told(kind: str, options: dict, message: str) -> None:
     blocks = {"jobqueue.lab": {"queue": "short"}, "jobqueue.odd": {"gpus": 2}}
     with dask.config.set(blocks), pytest.raises(SettingsError, match=message):
         start_cluster(kind, **options)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("walltime: 12:00:00", r'walltime: found the number 43200; write it in quotes, as "04:00:00"'),
+        ("cores: two", "cores: expected a whole number, found 'two'"),
+        ("n-workers: many", "n-workers: expected a whole number, found 'many'"),
+        ("adaptive: [0, many]", r"adaptive=\[0, 'many'\]; expected the fewest and the most workers"),
+        ("check-every: soon", "check-every: expected a time such as 15s, found 'soon'"),
+        ("job-script-prologue: 7", "job-script-prologue: expected a list of texts, found 7"),
+    ],
+)
+def test_wrong_values_of_a_block_are_told(block: str, message: str) -> None:
+    with dask.config.set({"jobqueue.lab": yaml.safe_load(block)}), pytest.raises(SettingsError, match=message):
+        start_cluster("lab")
+
+
+def test_a_block_may_be_empty_and_a_list_of_one_stand_without_brackets(
+    script: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WHOSE", "mine")
+    block = {
+        "job-script-prologue": "module load python", "job-extra-directives": "--qos=long",
+        "worker-extra-args": "--no-nanny", "log-directory": f"{tmp_path}/$WHOSE/logs",
+    }  # fmt: skip
+    with dask.config.set({"jobqueue.lab": block, "jobqueue.empty": None}):
+        lines = script("--cluster", "lab")
+        assert len(script("--cluster", "empty")) > 5
+    assert "module load python" in lines
+    assert "#SBATCH --qos=long" in lines
+    assert " --no-nanny" in lines[-1]
+    assert f"#SBATCH -e {tmp_path}/mine/logs/" in " ".join(lines)
+
+
+def test_options_that_do_not_go_together_are_told_as_they_were_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    for options, message in (
+        (["--workers", "0-4"], "--workers: has no meaning for local workers; leave it out"),
+        (["--queue", "short", "--walltime", "1:00:00"], "--queue: has no meaning for local workers; leave it out"),
+        (["--job-script", "--cluster", "local"], "--job-script: local has no batch jobs; name slurm, or a block"),
+    ):
+        assert main(["cluster", *options]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_without_slurm_it_is_said(monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
@@ -354,7 +403,10 @@ def test_importing_dask_jobqueue_leaves_the_interrupt_alone() -> None:
 # the command line -------------------------------------------------------------------------------------------------
 
 
-def test_a_cluster_that_stays_for_other_commands(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ended_by", "expected"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_cluster_that_stays_for_other_commands(
+    tmp_path: Path, ended_by: signal.Signals, expected: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     command = subprocess.Popen(
         [sys.executable, "-m", "mesodask", "cluster", "--workers", "1"], stdout=subprocess.PIPE, text=True,
@@ -367,10 +419,12 @@ def test_a_cluster_that_stays_for_other_commands(tmp_path: Path) -> None:
         file = Path(use.split("--cluster ")[1].split(",")[0])
         with start_cluster(file) as client:
             assert client.submit(sum, [2, 2]).result(timeout=60) == 4
+        assert main(["cluster", "--cluster", str(file)]) == 2
+        assert f"the cluster {file} was started by somebody else" in capsys.readouterr().err
     finally:
-        os.killpg(command.pid, signal.SIGINT)
+        os.killpg(command.pid, ended_by)
         status = command.wait(timeout=60)
-    assert status == 0
+    assert status == expected
     assert not file.parent.exists()
 
 

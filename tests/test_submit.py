@@ -143,7 +143,12 @@ def test_what_is_wrong_is_told_with_its_line(
         (["--", "ncd", "--subject=x"], "did you mean 'ndc'?"),
         (["--", "ndc", "--what"], "No such option"),
         (["--", "ndc", "--metric=aux"], "metric: "),
-        (["--walltime=soon", "--", "ndc"], "expected e.g. 04:00:00"),
+        (["--", "ndc", "--gap=5", "--subject=A"], "a gap needs folds='contiguous'"),
+        (["--", "ndc"], "name the sessions either by their eids or by --subject"),
+        (["--", "ndc", "--subject=A", "b"], "name the sessions either by their eids or by --subject"),
+        (["--", "ndc", "--subject=A", "--figure=a.xyz"], "a.xyz"),
+        (["--memory=1e999", "--", "ndc", "--subject=A"], "expected an amount such as '4 GiB', found '1e999'"),
+        (["--walltime=soon", "--", "ndc", "--subject=A"], "expected e.g. 04:00:00"),
         ([], "Missing argument"),
     ],
 )

@@ -1,6 +1,5 @@
 """``mesodask cluster``: workers that stay, for several commands and notebooks; and the batch script of one."""
 
-import contextlib
 import threading
 
 import click
@@ -30,22 +29,28 @@ def cluster(cluster: options.Cluster, job_script: bool, answer: Answer) -> None:
 
     with cluster.start() as client:
         path = scheduler_file(client)
-        if path is None:
+        if path is None or client.cluster is None:
             raise SettingsError(f"the cluster {cluster.kind} was started by somebody else; use it by that name")
         watch = how_to_watch(client)
         answer.say("\n".join(watch))
         answer.say(f"use them with --cluster {path}, or start_cluster({str(path)!r}) in Python; end them with Ctrl-C")
         answer.put(scheduler_file=path, watch=watch)
         answer.close()  # whoever reads it must not wait for the end
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             threading.Event().wait()
+        except KeyboardInterrupt as interrupt:
+            if type(interrupt) is not KeyboardInterrupt:  # SIGTERM has a status of its own
+                raise
 
 
 def _script(cluster: options.Cluster) -> str:
     from dataclasses import asdict
 
     from mesodask.compute import jobs
-    from mesodask.compute.cluster import slurm_plan
+    from mesodask.compute.cluster import is_slurm, slurm_plan
 
     wanted = asdict(cluster)
-    return jobs.job_script(slurm_plan(wanted.pop("kind") or "slurm", **wanted))
+    kind = wanted.pop("kind") or "slurm"
+    if not is_slurm(kind):
+        raise click.UsageError(f"--job-script: {kind} has no batch jobs; name slurm, or a block of jobqueue's")
+    return jobs.job_script(slurm_plan(kind, **wanted))

@@ -144,6 +144,7 @@ def by_option(error: SettingsError, command: click.Command) -> SettingsError:
     if not error.faults:
         return error
     typed = {parameter.name: parameter.opts[-1] for parameter in command.params}
+    typed["adaptive"] = typed.get("n_workers", "adaptive")  # --workers 0-40
     faults = [((typed.get(str(key[0]), key[0]), *key[1:]) if key else key, message) for key, message in error.faults]
     return SettingsError("\n".join(str(Fault(*fault)) for fault in faults))
 
@@ -220,11 +221,8 @@ class Cluster:
         return start_cluster(wanted.pop("kind") or "local", **wanted)
 
     @contextlib.contextmanager
-    def workers(self, say: Callable[[str], None]) -> Iterator["GiveClient | None"]:
-        """Give what starts the workers when it is first asked, says how to watch them, and stops them at the end.
-
-        It gives None if no option was given.
-        """
+    def workers(self, say: Callable[[str], None]) -> Iterator["GiveClient"]:
+        """Give what starts the workers when it is first asked, says how to watch them, and stops them at the end."""
         with contextlib.ExitStack() as stack:
 
             @functools.cache
@@ -236,7 +234,7 @@ class Cluster:
                     say(line)
                 return client
 
-            yield started if self.is_given else None
+            yield started
 
 
 def _read_workers(context: click.Context, option: click.Parameter, value: str | None) -> Any:
@@ -262,7 +260,7 @@ _CLUSTER_FLAGS = {
         "--workers", "n_workers", metavar="N|MIN-MAX", callback=_read_workers,
         help="Workers of one thread each; MIN-MAX lets SLURM have as many as there is work for.",
     ),
-    "memory": click.option("--memory", help="Of a worker, e.g. 8GiB."),
+    "memory": click.option("--memory", help="Of a worker, e.g. 8GiB; on SLURM of a job."),
     "walltime": click.option("--walltime", help="Of a SLURM job, e.g. 04:00:00; workers are replaced when it ends."),
     "queue": click.option("--queue", help="SLURM partition."),
     "account": click.option("--account", help="SLURM account."),

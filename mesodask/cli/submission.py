@@ -114,15 +114,19 @@ def check_command(words: Sequence[str], group: click.Group) -> None:
     """
     command = _command_of(words[0], group, Source("mesodask submit"))
     with command.make_context(words[0], list(words[1:])) as context:
+        typed = context.params
         if words[0] == "run":
-            read_analysis(context.params["file"])
+            read_analysis(typed["file"])
         elif words[0] in SETTINGS_OF:
             kind = SETTINGS_OF[words[0]]
-            given = {name: value for name, value in context.params.items() if name in kind.model_fields}
+            given = {name: value for name, value in typed.items() if name in kind.model_fields}
             try:
                 kind(**options.given(given))
             except SettingsError as error:
                 raise options.by_option(error, command) from error
+        if {"eids", "first", "last"} <= typed.keys():
+            options.Which(typed["eids"], typed["subject"], typed["first"], typed["last"])
+        options.check_figure(typed.get("figure"))
 
 
 def _command_of(name: str, group: click.Group, source: Source) -> click.Command:

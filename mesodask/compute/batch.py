@@ -88,7 +88,7 @@ class DriverSettings(BaseModel):
     def _is_an_amount(cls, memory: str) -> str:
         try:
             enough = parse_bytes(memory) >= 2**20
-        except ValueError:
+        except (ValueError, OverflowError):
             enough = False
         if not enough:
             raise ValueError(f"expected an amount such as '4 GiB', found {memory!r}")

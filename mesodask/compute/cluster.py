@@ -32,6 +32,7 @@ from mesodask.io.folders import expanded
 REPLACE_EVERY = 5.0  # s
 ANSWER_WITHIN = "20s"  # that a scheduler may take
 ADDRESSES = ("tcp://", "tls://")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 # for the process that the scheduler runs in, as long as it does
 SCHEDULER_SETTINGS = {
@@ -141,6 +142,11 @@ def start_cluster(
     return _start(slurm.start, plan)
 
 
+def is_slurm(kind: str) -> bool:
+    """Tell whether a kind of cluster is one of SLURM jobs, as far as its name says."""
+    return kind != "local" and not kind.startswith(ADDRESSES) and Path(kind).suffix != ".json"
+
+
 def local_client(n_workers: int | None = None) -> Client:
     """Start workers on this machine: :func:`start_cluster` with its defaults."""
     return start_cluster("local", n_workers=n_workers)
@@ -149,7 +155,8 @@ def local_client(n_workers: int | None = None) -> Client:
 def _refuse(values: Mapping[str, Any], what: str) -> None:
     given = [name for name, value in values.items() if value]
     if given:
-        raise SettingsError(f"{', '.join(given)}: has no meaning for {what}; leave it out")
+        wrong = f"has no meaning for {what}; leave it out"
+        raise SettingsError(f"{', '.join(given)}: {wrong}", [((name,), wrong) for name in given])
 
 
 def _start(how: Callable[..., tuple[SpecCluster, Path]], *arguments: Any) -> Client:
@@ -234,7 +241,7 @@ def slurm_plan(kind: str, **wanted: Any) -> Any:
             f"cluster {kind!r}; expected local, slurm, tcp://HOST:PORT, tls://HOST:PORT, a scheduler file (.json), or "
             f"a block of jobqueue in Dask's configuration ({', '.join(named) or 'there is none'})"
         )
-    block = dask.config.merge(blocks["slurm"], blocks[kind])
+    block = dask.config.merge(blocks["slurm"], blocks[kind] or {})
     return jobs.plan_of(block, _shared_folder(), dashboard_port=_setting("dashboard-port"), **wanted)
 
 
@@ -300,10 +307,10 @@ def how_to_watch(client: Client, page: str = "status") -> list[str]:
     if port is None:
         return []
     lines = [f"watch the workers at http://127.0.0.1:{port}/{page}"]
-    if not isinstance(client.cluster, LocalCluster) or "SSH_CONNECTION" in os.environ:
-        host = socket.gethostname()
-        if client.cluster is None:
-            host = urlsplit(client.scheduler.address).hostname or host
+    there = urlsplit(client.scheduler.address).hostname if client.cluster is None else None
+    is_here = isinstance(client.cluster, LocalCluster) or there in LOOPBACK
+    if not is_here or "SSH_CONNECTION" in os.environ:
+        host = socket.gethostname() if is_here else there or socket.gethostname()
         lines.append(f"from your own machine first: ssh -N -L {port}:127.0.0.1:{port} {_ssh_target(host)}")
     return lines
 

@@ -109,36 +109,66 @@ def plan_of(
             f"{', '.join(sorted(set(JOB_SETTINGS) | OTHER_SETTINGS))}"
         )
     settings = {**block, **{key: value for key, value in given.items() if value is not None}}
-    cores = int(settings["cores"])
+    cores = _whole_number(settings, "cores")
     job = {argument: settings.get(key) for key, argument in JOB_SETTINGS.items()}
     job["memory"] = checked_memory(job["memory"])
-    job["walltime"] = str(job["walltime"]) if job["walltime"] is not None else None
+    if not isinstance(job["walltime"], str | None):
+        raise SettingsError(
+            f'jobqueue: walltime: found the number {job["walltime"]}; write it in quotes, as "04:00:00": YAML takes '
+            "hours and minutes for a number"
+        )
     job |= {
         "cores": cores,
         "processes": cores,  # one thread a worker
-        "worker_extra_args": _worker_arguments(settings["worker-extra-args"] or [], job["walltime"]),
+        "worker_extra_args": _worker_arguments(_texts(settings, "worker-extra-args"), job["walltime"]),
         "job_script_prologue": [f"export {name}={value}" for name, value in SINGLE_THREAD.items()]
-        + list(settings["job-script-prologue"] or []),
-        "job_extra_directives": [*(settings["job-extra-directives"] or []), *job_extra],
+        + _texts(settings, "job-script-prologue"),
+        "job_extra_directives": [*_texts(settings, "job-extra-directives"), *job_extra],
     }
     folder = _folder(settings["shared-temp-directory"], shared_folder)
-    job["log_directory"] = str(expanded(job["log_directory"] or folder / "logs"))
+    job["log_directory"] = str(expanded(os.path.expandvars(job["log_directory"] or folder / "logs")))
     scheduler = {"dashboard_address": f"127.0.0.1:{dashboard_port}", **(settings["scheduler-options"] or {})}
     return Plan(
         job=job,
         job_name=settings["name"],
         scheduler=scheduler,
         shared_folder=folder,
-        n_workers=n_workers or int(settings["n-workers"]),
+        n_workers=n_workers or _whole_number(settings, "n-workers"),
         adaptive=_adaptive(adaptive or settings["adaptive"], cores, n_workers),
-        check_every=parse_timedelta(settings["check-every"]),
+        check_every=_seconds(settings, "check-every"),
     )
+
+
+def _whole_number(settings: Mapping[str, Any], name: str) -> int:
+    value = settings[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise SettingsError(f"jobqueue: {name}: expected a whole number, found {value!r}")
+    return value
+
+
+def _texts(settings: Mapping[str, Any], name: str) -> list[str]:
+    """Give a list of lines or arguments; one alone may stand without its list."""
+    value = settings[name] or []
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Sequence):
+        raise SettingsError(f"jobqueue: {name}: expected a list of texts, found {value!r}")
+    return list(map(str, value))
+
+
+def _seconds(settings: Mapping[str, Any], name: str) -> float:
+    try:
+        return float(parse_timedelta(settings[name]))
+    except (KeyError, ValueError, TypeError):
+        raise SettingsError(f"jobqueue: {name}: expected a time such as 15s, found {settings[name]!r}") from None
 
 
 def _adaptive(bounds: Sequence[int] | None, cores: int, n_workers: int | None) -> tuple[int, int] | None:
     """Check the fewest and the most workers; a number of workers that is given replaces them."""
     if not bounds:
         return None
+    if not isinstance(bounds, Sequence) or not all(isinstance(bound, int) for bound in bounds):
+        raise SettingsError(f"adaptive={bounds!r}; expected the fewest and the most workers, such as [0, 40]")
     if cores > 1 or len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] or bounds[1] < 1:
         raise SettingsError(
             f"adaptive={bounds!r} with cores: {cores}; expected the fewest and the most workers, each a job of one core"
@@ -161,7 +191,7 @@ def _worker_arguments(extra: list[str], walltime: str | None) -> list[str]:
     ends = lifetime(walltime)
     if ends is not None and "--lifetime" not in extra:
         ours += ["--lifetime", f"{ends[0]}s", "--lifetime-stagger", f"{ends[1]}s"]
-    return [*ours, *map(str, extra)]
+    return [*ours, *extra]
 
 
 # jobs -------------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def sweep(parent: Path, end_jobs: Callable[[str], None] | None = None) -> list[P
     parent : pathlib.Path
         Where the folders lie.
     end_jobs : callable(job name), optional
-        Called for each that had batch jobs.
+        Called for each that had batch jobs; without it these folders stay.
 
     Returns
     -------
@@ -125,8 +125,10 @@ def sweep(parent: Path, end_jobs: Callable[[str], None] | None = None) -> list[P
         with contextlib.suppress(OSError, ValueError, KeyError):  # another process sweeps, or it is being made
             if not _is_orphan(folder):
                 continue
-            if end_jobs is not None and job_name_of(folder):
-                end_jobs(job_name_of(folder))
+            if name := job_name_of(folder):
+                if end_jobs is None:  # what cannot end its jobs must not forget their name
+                    continue
+                end_jobs(name)
             remove(folder)
             removed.append(folder)
             logger.info("removed %s: the run that made it is gone", folder)
