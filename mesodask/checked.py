@@ -5,6 +5,7 @@ what was found, and the nearest right name.
 """
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -194,8 +195,8 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for cls in reversed(model.__mro__):
-        text = (cls.__doc__ or "").partition("Attributes\n")[2]
-        for names, meaning in re.findall(r"^ +([\w, ]+) : .*\n((?: {8,}\S.*\n?)+)", text, flags=re.MULTILINE):
+        text = inspect.cleandoc(cls.__doc__ or "").partition("Attributes\n")[2]  # indented before Python 3.13
+        for names, meaning in re.findall(r"^([\w, ]+) : .*\n((?: {4,}\S.*\n?)+)", text, flags=re.MULTILINE):
             # what names an object of the code is of no use to who reads a page or a file
             words = re.sub(r" \(see :.*?`\)", "", " ".join(meaning.split()))
             found |= dict.fromkeys(names.split(", "), words)

@@ -239,4 +239,4 @@ def _check_inside(folder: Path, path: Path) -> None:
         raise SettingsError(f"{path}: does not lie in the cache folder {folder}; nothing outside it is removed")
     between = [part for part in (place, *place.parents) if inside in part.parents]
     if links := [part for part in between if part.is_symlink()]:
-        raise SettingsError(f"{path}: {links[-1]} is a link to {links[-1].resolve()}; remove the link yourself")
+        raise SettingsError(f"{path}: {links[-1]} is a link to {links[-1].readlink()}; remove the link yourself")

@@ -41,8 +41,10 @@ def resolved(path: str | Path) -> Path:
     """
     path = expanded(path)
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()  # tells links in a circle, which Python 3.13 resolves to themselves
         return path.resolve()
-    except (RuntimeError, OSError) as error:  # the former before Python 3.13
+    except (RuntimeError, OSError) as error:
         raise SettingsError(f"{path}: cannot be followed ({error})") from error
 
 

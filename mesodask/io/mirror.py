@@ -301,8 +301,8 @@ class _Copier:
 
     def _check_inside(self, folder: Path) -> None:
         try:
-            real = folder.resolve()
-        except (OSError, RuntimeError) as error:  # links in a circle
+            real = resolved(folder)
+        except SettingsError as error:  # links in a circle
             raise web.FetchError(f"{folder} cannot be resolved; nothing is written there") from error
         if not real.is_relative_to(self._base):
             raise web.FetchError(f"{folder} is or lies behind a link out of {self._base}; nothing is written there")

@@ -106,7 +106,7 @@ def held_settings(store: RunBase[Any]) -> dict[str, Any]:
         ks, resamples, shuffles = zip(*(store.extent(name) for name in targets), strict=True)
         n_shared = store.tracked().sizes["neuron"]  # is always among them, asked for or not
         with_null = max(store.null_resamples(name) for name in targets)
-        settings["ks"] = sorted({*settings["ks"], *itertools.chain(*ks)} - {n_shared})
+        settings["ks"] = sorted({*settings["ks"]} | ({*itertools.chain(*ks)} - {n_shared}))
         settings["R"], settings["n_label_shuffles"] = max(resamples), max(shuffles)
         settings["shuffle_resamples"] = with_null if 0 < with_null < settings["R"] else None
     return settings

@@ -14,7 +14,7 @@ from mesodask.figures.palette import session_colors
 from mesodask.figures.report import words
 from mesodask.figures.report.command import held_settings
 from mesodask.io.runstore import RunStore
-from mesodask.settings import NdcSettings
+from mesodask.settings import NdcSettings, PopulationSettings
 from mesodask.summary import CURVES, METRIC_NAMES
 
 ON_DARK = (0.3, 1.0)  # of 0..1 on the sessions' map: its dark end would vanish on a dark page
@@ -233,7 +233,8 @@ def targets(store: RunStore, names: Sequence[str], eids: Sequence[str], summary:
 
 def settings(store: RunStore) -> Table:
     """Give all settings with their values and meanings, and those that are not the default."""
-    defaults = NdcSettings().model_dump(mode="json")
+    kind = NdcSettings if "neurons_only" in store.tracked().attrs else PopulationSettings  # from ALF, or features=
+    defaults = kind().model_dump(mode="json")
     known = meanings(NdcSettings)
     rows = []
     for name, value in held_settings(store).items():
