@@ -28,6 +28,7 @@ from mesodask.errors import DataError, SettingsError
 from mesodask.numerics import seeds
 from mesodask.numerics.elastic_net import fit_elastic_net
 from mesodask.numerics.free_logistic import fit_free
+from mesodask.numerics.inference import p_value
 from mesodask.numerics.reduction import largest_f, principal_components, standardised
 from mesodask.numerics.transfer import (
     TransferGrid,
@@ -37,7 +38,6 @@ from mesodask.numerics.transfer import (
     median_fold,
     outer_folds,
     score_decisions,
-    transfer_p_value,
 )
 
 # of the largest decision; saga stops by its last step, and its intercept creeps where trials are long vectors
@@ -368,7 +368,7 @@ def test_p_values_count_the_observed_score_too() -> None:
     rng = np.random.default_rng(0)
     observed, null = rng.random(6), rng.random((6, 30))
     expected = [(1 + sum(x >= o for x in row)) / 31 for o, row in zip(observed, null, strict=True)]
-    np.testing.assert_allclose(transfer_p_value(observed, null), expected)
+    np.testing.assert_allclose(p_value(observed, null), expected)
 
 
 @pytest.mark.parametrize(

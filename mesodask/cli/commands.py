@@ -128,7 +128,7 @@ def embed(
             one=connection,
             cache_dir=cache_dir,
             rastermap=sort,
-            client=client if cluster.is_given else None,  # this process reads as fast as the disk
+            client=client if cluster.is_given else None,  # else this process alone, as in Python
             progress=lambda done, total: stages.report("embed", done, total),
             **how,
         )

@@ -1,13 +1,12 @@
 """Keywords of the original functions: which are unknown, and which no longer have a meaning."""
 
-import difflib
 import functools
 import inspect
 import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from mesodask.errors import SettingsError
+from mesodask.errors import SettingsError, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +48,9 @@ def original(**without_meaning: str) -> Callable[[Callable[P, Result]], Callable
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
             for name in kwargs:
                 if name not in known:
-                    close = difflib.get_close_matches(name, known, n=1)
-                    hint = f"; did you mean {close[0]!r}?" if close else ""
-                    raise SettingsError(f"{function.__name__}: no keyword {name!r}{hint} ({', '.join(known)})")
+                    raise SettingsError(
+                        f"{function.__name__}: no keyword {name!r}{nearest(name, known)} ({', '.join(known)})"
+                    )
             given = signature.bind(*args, **kwargs).arguments
             for name, why in without_meaning.items():
                 if name in given and given[name] != signature.parameters[name].default:

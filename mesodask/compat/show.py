@@ -32,9 +32,9 @@ def show_figure(figure: Figure) -> None:
     plt.show()
 
 
-def save_figure(figure: Figure, file: str | Path, dpi: int = 300) -> Path:
+def save_figure(figure: Figure, file: str | Path) -> Path:
     """Save a figure, making the folder that it goes to."""
     path = expanded(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    figure.savefig(path, dpi=300)
     return path

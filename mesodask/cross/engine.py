@@ -17,6 +17,7 @@ from mesodask.io import stores
 from mesodask.io.cross_target import FOLD_SCORES, SCORES, CrossTarget
 from mesodask.io.crossstore import KIND, PICKED, CrossSessionStore
 from mesodask.io.target_store import UNDEFINED
+from mesodask.numerics import inference
 from mesodask.runs import driver
 from mesodask.runs import features as run_features
 from mesodask.runs.driver import AnyRun, Plan, Progress
@@ -171,15 +172,13 @@ def _record_home(run: CrossSessionRun, *, anew: bool) -> None:
 
 
 def _record_p_values(run: CrossSessionRun, *, anew: bool) -> None:
-    from mesodask.numerics import transfer
-
     for target in _unfinished(run, anew):
         found = run.store.target(target)
         for train in run.training:
             for session in found.tested(train) if run.is_decoded(target, train) else ():
                 null = found.read("null_accuracy", train, session)
                 accuracy = float(found.read("accuracy", train, session))
-                p = float(transfer.transfer_p_value(accuracy, null))
+                p = float(inference.p_value(accuracy, null))
                 _write_changed(run, target, "p_value", p, train, session)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from mesodask.errors import SettingsError
+from mesodask.errors import SettingsError, nearest
 
 Color = tuple[float, ...]
 RegionColors = Literal["distinct", "allen"]
@@ -28,7 +28,15 @@ _LAYER = re.compile(r"(?!CA\d)(.*[A-Za-z])(1|2/3|2|4|5|6a|6b|6)")
 
 
 def session_colors(n_sessions: int, cmap: str = "viridis") -> list[Color]:
-    """Colours of sessions in date order, dark to light."""
+    """Colours of sessions in date order, dark to light.
+
+    Raises
+    ------
+    SettingsError
+        There is no such colour map.
+    """
+    if cmap not in mpl.colormaps:
+        raise SettingsError(f"cmap: {cmap!r} is none of matplotlib's colour maps{nearest(cmap, mpl.colormaps)}")
     return [mpl.colormaps[cmap](x) for x in np.linspace(*COLOR_RANGE, max(n_sessions, 2))][:n_sessions]
 
 

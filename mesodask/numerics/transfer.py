@@ -36,7 +36,7 @@ from mesodask.numerics.reduction import (
     standardised,
 )
 from mesodask.numerics.threads import ONE_BLAS_THREAD
-from mesodask.numerics.transfer_scores import TransferScores, median_fold, score_decisions, transfer_p_value
+from mesodask.numerics.transfer_scores import TransferScores, median_fold, score_decisions
 
 __all__ = [
     "Decoded",
@@ -51,7 +51,6 @@ __all__ = [
     "median_fold",
     "outer_folds",
     "score_decisions",
-    "transfer_p_value",
 ]
 
 Float64 = NDArray[np.float64]

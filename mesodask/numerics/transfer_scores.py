@@ -8,12 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from mesodask.errors import DataError
-from mesodask.numerics.inference import p_value
 
 Float64 = NDArray[np.float64]
-
-# the p-value of accuracies against their null has one definition in the package
-transfer_p_value = p_value
 
 
 class TransferScores(NamedTuple):

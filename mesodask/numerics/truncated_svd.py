@@ -12,7 +12,7 @@ N_OVERSAMPLES = 10  # columns of the sketch beyond the components asked for
 
 
 def truncated_svd(
-    blocks: Blocks, shape: tuple[int, int], n_components: int, *, seed: int = 0
+    blocks: Blocks, shape: tuple[int, int], n_components: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     r"""Find the leading singular vectors of a matrix, reading it seven or eight times in blocks of rows.
 
@@ -35,8 +35,6 @@ def truncated_svd(
         (n_rows, n_columns) of the whole matrix.
     n_components : int
         How many components, k; fewer come back if the rank, in single precision, is lower.
-    seed : int
-        Of the Gaussian matrix. The same matrix in the same blocks gives the same bits on one kind of machine.
 
     Returns
     -------
@@ -56,7 +54,7 @@ def truncated_svd(
     width = min(n_components + N_OVERSAMPLES, n_rows, n_columns)
     wide = n_rows < n_columns
     # scikit-learn's stream, not one of numerics.seeds: see above
-    sketch = np.random.RandomState(seed).normal(size=(min(shape), width)).astype(np.float32)
+    sketch = np.random.RandomState(0).normal(size=(min(shape), width)).astype(np.float32)
     Z: NDArray[np.floating] = _transposed_product(blocks, sketch, n_columns) if wide else sketch
     for _ in range(N_POWER_ITERATIONS):
         Z = _products(blocks, _orthonormal(Z), shape)[1]

@@ -2,6 +2,7 @@
 
 import datetime
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class Recipe:
         for name in ("subject", "lab"):
             value = getattr(self, name)
             # ONE reads names out of the path, and allows no others there
-            if not value or not all(c.isascii() and (c.isalnum() or c in "_-") for c in value):
+            if not isinstance(value, str) or not re.fullmatch(r"[\w-]+", value, re.ASCII):
                 raise SettingsError(f"{name} is {value!r}; expected letters, digits, _ and - only")
         for name, (least, most) in INTEGERS.items():
             _check_integer(name, getattr(self, name), least, most)
@@ -81,8 +82,7 @@ class Recipe:
         rates = ("persistence", "untracked", "non_cells", "no_go_rate", "missing_movement_rate", "bad_frames")
         for name in rates:
             _check_range(name, getattr(self, name), 0, 1)
-        for target, fraction in zip(TARGETS, self.fractions, strict=True):
-            _check_range(f"fractions[{target!r}]", fraction, 0, 1)
+        complete_fractions(dict(zip(TARGETS, self.fractions, strict=True)))
         _check_range("frame_period", self.frame_period, 0.02, 1)
         _check_range("drift", self.drift, 0, 10)
         _check_range("code_rotation", self.code_rotation, 0, 180)
@@ -119,8 +119,8 @@ def _check_integer(name: str, value: object, least: int, most: int | None) -> No
         raise SettingsError(f"{name} is {value!r}; expected an integer of at most {most}")
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
+def _check_range(name: str, value: object, low: float, high: float) -> None:
+    if not isinstance(value, numbers.Real) or not low <= float(value) <= high:
         raise SettingsError(f"{name} is {value!r}; expected a number from {low} to {high}")
 
 
@@ -136,7 +136,7 @@ def complete_fractions(fractions: Mapping[str, float] | None) -> tuple[float, ..
     Raises
     ------
     SettingsError
-        A target has an unknown name.
+        A target has an unknown name, or a fraction is no number from 0 to 1.
 
     Examples
     --------
@@ -148,6 +148,8 @@ def complete_fractions(fractions: Mapping[str, float] | None) -> tuple[float, ..
     unknown = sorted(set(fractions) - set(TARGETS))
     if unknown:
         raise SettingsError(f"fractions names {', '.join(unknown)}; expected some of {', '.join(TARGETS)}")
+    for target, fraction in fractions.items():
+        _check_range(f"fractions[{target!r}]", fraction, 0, 1)
     return tuple(float(fractions.get(target, 0.0)) for target in TARGETS)
 
 

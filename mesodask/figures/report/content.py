@@ -51,11 +51,11 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
 
-def curves(summary: xr.Dataset, labels: Sequence[str], cmap: str = "viridis") -> dict[str, Any]:
+def curves(summary: xr.Dataset, labels: Sequence[str]) -> dict[str, Any]:
     """Give the numbers that the page's script draws; None is what is not computed."""
     n_sessions = len(labels)
-    dark = [mpl.colormaps[cmap](x) for x in np.linspace(*ON_DARK, max(n_sessions, 2))]
-    colors = zip(session_colors(n_sessions, cmap), dark, strict=False)
+    dark = [mpl.colormaps["viridis"](x) for x in np.linspace(*ON_DARK, max(n_sessions, 2))]
+    colors = zip(session_colors(n_sessions), dark, strict=False)
     return {
         "metric": METRIC_NAMES[summary.attrs["metric"]],
         "k": summary["k"].values.tolist(),
