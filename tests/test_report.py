@@ -35,7 +35,7 @@ from mesodask.compute import runner
 from mesodask.errors import SettingsError, StoreError
 from mesodask.figures import plot_generalization_matrix
 from mesodask.figures.report import words
-from mesodask.figures.report.command import recipe
+from mesodask.figures.report.command import held_settings, recipe
 from mesodask.io.crossstore import CrossSessionStore
 from mesodask.io.runstore import RunStore
 from mesodask.runs.counts import TargetStatus
@@ -540,6 +540,12 @@ def test_the_command_gives_the_same_run(
     assert len(submitted) == before
     assert found.remarks == []
     assert [path for path in store.path.parent.glob("*.zarr") if path != store.path] == []
+
+
+def test_a_number_of_neurons_that_was_asked_for_stays_if_it_is_that_of_all(run: Callable[..., RunStore]) -> None:
+    n_all = run(targets="choice", ks=(4,), R=2, n_label_shuffles=0).tracked().sizes["neuron"]
+    store = run(targets="choice", ks=(4, n_all), R=2, n_label_shuffles=0, C=0.5)
+    assert held_settings(store)["ks"] == [4, n_all]
 
 
 def test_the_command_asks_for_all_that_the_run_holds(run: Callable[..., RunStore], subject: SimulatedSubject) -> None:

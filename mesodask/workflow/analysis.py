@@ -188,7 +188,7 @@ class ClusterSettings(Checked):
     workers : int or str or None
         How many workers of one thread each, or e.g. 0-40: as many as there is work for. null takes the default.
     memory : str or None
-        Of a worker, e.g. 8 GiB.
+        Of a worker, e.g. 8 GiB; on SLURM of a job.
     walltime : str or None
         Of a SLURM job, e.g. 04:00:00.
     queue : str or None
