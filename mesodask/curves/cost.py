@@ -6,7 +6,7 @@ after block, as it would be for the run itself. Nothing is written.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -64,7 +64,7 @@ class Load:
     n_trials: int
     n_neurons: int
     extent: Extent
-    missing: Callable[[], Iterable[Piece]] | None = field(default=None, compare=False)
+    missing: Callable[[], Iterable[Piece]] | None = None
 
     def pieces(self) -> Iterable[Piece]:
         """Give what has to be computed."""
@@ -124,11 +124,9 @@ def estimate(
     seconds = 0.0
     alike: dict[Load, tuple[int, int, float]] = {}  # what is asked in the same way many times is enumerated once
     for load in loads:
-        if load.missing is not None:  # its own, though it is asked for as others are
-            counted = _enumerate(load, pace, decoder)
-        else:
-            counted = alike[load] if load in alike else alike.setdefault(load, _enumerate(load, pace, decoder))
-        scores, tasks, taken = counted
+        if load not in alike:
+            alike[load] = _enumerate(load, pace, decoder)
+        scores, tasks, taken = alike[load]
         n_scores, n_tasks, seconds = n_scores + scores, n_tasks + tasks, seconds + taken
     store_bytes, files = _store_size(loads, n_runs, resample_chunk_of(decoder))
     n_workers = int(np.clip(np.ceil(seconds / 3600 / HOURS_TO_WAIT), 1, max(1, n_tasks // TASKS_PER_WORKER)))

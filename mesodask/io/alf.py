@@ -322,10 +322,10 @@ def write_one_tables(folder: str | Path) -> list[str]:
     root = resolved(folder)
     if not root.is_dir() or next(root.glob("*/Subjects/*/*-*-*/*/alf"), None) is None:
         raise SessionNotFoundError(f"{root}: no <lab>/Subjects/<subject>/<date>/<number>/alf in this folder")
+    _check_own(root)
     sessions, datasets, about = _indexed(root)
     names = _names(sessions)
     eids = names.map(_own_eid)
-    _check_own(root)
     sessions.index = pd.Index(eids.to_numpy(dtype=object), name="id")
     owner = datasets.index.get_level_values("eid").map(eids.to_dict())
     ids = [str(uuid.uuid3(EID_NAMESPACE, f"{e}/{r}")) for e, r in zip(owner, datasets["rel_path"], strict=True)]
